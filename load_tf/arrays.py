@@ -1,0 +1,108 @@
+"""Named arrays in one file, with a checksum: how weights, optimizer slots and label maps are kept.
+
+Layout: the magic bytes, the length of the header (8 bytes, little endian), the header (JSON: name, dtype and shape of
+every array, in order), the arrays' bytes one after the other. The checksum over the whole file stands outside, in the
+state that names the file. Nothing in it is code, so that reading a file can run none.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from load_tf.errors import UserError
+
+MAGIC = b"load_tf arrays 1\n"
+
+
+class Entry(TypedDict):
+    """What a state remembers of a file."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def write_atomically(path: Path, *parts: bytes | memoryview) -> str:
+    """Writes a file so that it is either wholly there, on the disk, or not at all.
+
+    Returns:
+      The SHA-256 of what was written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    digest = hashlib.sha256()
+    try:
+        with open(temporary, "wb") as file:
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder as lasting as the files' contents."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], root: Path) -> Entry:
+    """Writes named arrays; the entry's path is relative to `root`."""
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    header = json.dumps([[name, a.dtype.str, a.shape] for name, a in contiguous.items()]).encode()
+    views = [memoryview(a.reshape(-1)).cast("B") for a in contiguous.values() if a.size]
+    digest = write_atomically(path, MAGIC, len(header).to_bytes(8, "little"), header, *views)
+    return Entry(path=str(path.relative_to(root)), bytes=path.stat().st_size, sha256=digest)
+
+
+def read_arrays(entry: Entry, root: Path) -> dict[str, np.ndarray]:
+    """Reads what `write_arrays` wrote.
+
+    Raises:
+      UserError: naming the file, if it is gone, cut short or not what was written.
+    """
+    path = root / entry["path"]
+    data = check_file(entry, root)
+    if not data.startswith(MAGIC):
+        raise UserError(f"{path} does not begin as a file of arrays does; it was written by something else.")
+    start = len(MAGIC) + 8
+    length = int.from_bytes(data[len(MAGIC) : start], "little")
+    header = json.loads(data[start : start + length])
+    offset = start + length
+    arrays = {}
+    for name, dtype, shape in header:
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays[name] = np.frombuffer(data, np.dtype(dtype), count, offset).reshape(shape)
+        offset += arrays[name].nbytes
+    return arrays
+
+
+def check_file(entry: Entry, root: Path) -> bytes:
+    """The content of a file, if it is what its entry says.
+
+    Raises:
+      UserError: naming the file, if it is gone, cut short or changed.
+    """
+    path = root / entry["path"]
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is gone, but the run's state needs it; put it back or start a new run directory.") from None
+    if len(data) != entry["bytes"]:
+        raise UserError(f"{path} has {len(data)} bytes, but {entry['bytes']} were written; it is damaged.")
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise UserError(f"{path} does not have the checksum it was written with; it is damaged.")
+    return data

@@ -1,0 +1,117 @@
+"""What a data set is: images with label maps, by split, with the names and colours of the classes."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from load_tf.errors import UserError
+
+IGNORE_LABEL = 255
+"""Void: pixels that are neither trained on, nor evaluated, nor shown to the discriminator."""
+
+
+class Example(NamedTuple):
+    """One image and its label map."""
+
+    image: np.ndarray
+    """uint8 [H, W, 3], RGB."""
+    label: np.ndarray
+    """uint8 [H, W], values in {0..K-1, IGNORE_LABEL}."""
+    id: str
+
+
+class Split(Protocol):
+    """Random access to the examples of one split, in the order of `ids`."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of every example; no two are equal."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example:
+        """Decodes one example. Raises UserError naming the file if it can't be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationDataset:
+    """A data set: `split(name)` gives its examples, which are found and opened only then.
+
+    Attributes:
+      name: for tables and file names.
+      class_names: K names; the label k is `class_names[k]`.
+      colours: K RGB triples in [0, 255].
+      sources: for every split, a function that opens it.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    sources: Mapping[str, Callable[[], Split]]
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.class_names) <= IGNORE_LABEL:
+            raise UserError(
+                f"data set {self.name!r} has {len(self.class_names)} classes; expected 2 to {IGNORE_LABEL}."
+            )
+        if len(self.colours) != len(self.class_names):
+            raise UserError(
+                f"data set {self.name!r} has {len(self.class_names)} class names but {len(self.colours)} colours."
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def split(self, name: str) -> Split:
+        """Opens a split.
+
+        Raises:
+          UserError: if there is no such split, or it is empty.
+        """
+        if name not in self.sources:
+            raise UserError(
+                f"data set {self.name!r} has no split {name!r}; it has {', '.join(map(repr, self.sources))}."
+            )
+        split = self.sources[name]()
+        if not len(split):
+            raise UserError(f"split {name!r} of data set {self.name!r} is empty.")
+        return split
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """Some examples of a split, as a split."""
+
+    split: Split
+    indices: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        ids = self.split.ids
+        return tuple(ids[i] for i in self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.split[self.indices[index]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleList:
+    """Examples that are in memory already, as a split: `ExampleList([(image, label, id), ...])`."""
+
+    examples: Sequence[Example]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(example[2] for example in self.examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(*self.examples[index])

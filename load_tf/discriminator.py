@@ -1,0 +1,95 @@
+"""The discriminator: MobileNet-224 on `3 K` channels (paper, Figure 2 and section 4)."""
+
+import dataclasses
+import warnings
+
+import keras
+import tensorflow as tf
+
+from load_tf.conditioning import IMAGE_RANGE
+from load_tf.errors import UserError
+from load_tf.randomness import key
+
+
+@dataclasses.dataclass(frozen=True)
+class Discriminator:
+    """Its architecture; the defaults are the paper's, or where it is silent READING's.
+
+    Attributes:
+      alpha: width multiplier of MobileNet.
+      input_size: points of the grid along each axis; 224 in the paper.
+      dropout: rate in front of the last layer, in training only.
+      image_range: what the values 0 and 255 of the image become.
+      batch_norm_momentum: of the moving averages that are used at inference. Keras' 0.99 is stale after the few steps
+        of a short training: 43 steps (350 images) would leave 65 % of the initial values in them.
+    """
+
+    alpha: float = 1.0
+    input_size: int = 224
+    dropout: float = 0.01
+    image_range: tuple[float, float] = IMAGE_RANGE
+    batch_norm_momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.input_size < 32:
+            raise UserError(f"Discriminator.input_size is {self.input_size}; MobileNet needs at least 32.")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"Discriminator.dropout is {self.dropout}; expected a rate in [0, 1).")
+        object.__setattr__(self, "image_range", tuple(self.image_range))
+
+    def build(self, num_classes: int, seed: int) -> "ConditionalDiscriminator":
+        """Makes the network, its weights drawn by key."""
+        # keras.applications takes no initializers, so the one global seed there is set just before.
+        keras.utils.set_random_seed(int(key(seed, "discriminator", "weights").view("<u4")[0]))
+        channels = 3 * num_classes
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
+            body = keras.applications.MobileNet(
+                input_shape=(self.input_size, self.input_size, channels),
+                alpha=self.alpha,
+                include_top=False,
+                weights=None,
+                pooling="avg",
+            )
+        for layer in body.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = self.batch_norm_momentum
+        head = keras.layers.Dense(1, name="real")
+        head.build(body.output.shape)
+        return ConditionalDiscriminator(body, head, self)
+
+
+class ConditionalDiscriminator:
+    """`D(Y|X)` as a logit: above 0 it takes the map for ground truth.
+
+    The dropout is stateless and keyed, so it is no layer (Keras' own keeps a seed generator that no restart restores).
+    """
+
+    def __init__(self, body: keras.Model, head: keras.layers.Dense, settings: Discriminator) -> None:
+        self.body = body
+        self.head = head
+        self.settings = settings
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        return [*self.body.variables, *self.head.variables]
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        return [*self.body.trainable_variables, *self.head.trainable_variables]
+
+    def __call__(self, inputs: tf.Tensor, training: bool, dropout_key: tf.Tensor | None = None) -> tf.Tensor:
+        """Logits of "this map is ground truth".
+
+        Args:
+          inputs: [B, G, G, 3 K] float32, from `conditioning.split_by_class`.
+          training: batch statistics and dropout, or moving averages and none.
+          dropout_key: int32 [2]; needed in training.
+
+        Returns:
+          float32 [B].
+        """
+        features = self.body(inputs, training=training)
+        if training and self.settings.dropout:
+            features = tf.nn.experimental.stateless_dropout(features, self.settings.dropout, seed=dropout_key)
+        return self.head(features)[:, 0]

@@ -1,0 +1,1 @@
+"""Evaluation: confusion matrices per image, mIoU, bootstrap intervals and Table 1."""

@@ -1,0 +1,280 @@
+"""The one evaluator: hold-out, Table 1, the study and the tests all count pixels here.
+
+As the official evaluation: every image padded to the crop, logits up-sampled to the padded size, arg-max, void (255)
+ignored, one confusion matrix per image.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.errors import UserError
+from load_tf.progress import progress
+from load_tf.segmentors import labelling
+
+MAX_PIXELS = 2**24
+"""Images with more pixels than this are refused: their logits alone would take gigabytes."""
+
+Segmentor = Callable[..., tf.Tensor]
+"""A Keras model, or anything called like one: (images, training=False) -> logits [B, h, w, K]."""
+
+
+def confusion_matrices(label: tf.Tensor, prediction: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """`miou.confusion_matrix` of a batch, in the graph.
+
+    Args:
+      label: uint8 [B, H, W], values in {0..K-1, 255}; 255 is not counted.
+      prediction: uint8 [B, H, W], values in [0, K).
+      num_classes: K.
+
+    Returns:
+      int64 [B, K, K]: rows are the truth, columns the prediction.
+    """
+    bins = num_classes**2
+    label, prediction = tf.cast(label, tf.int32), tf.cast(prediction, tf.int32)
+    cell = tf.where(label == IGNORE_LABEL, bins, num_classes * label + prediction)
+    # The GPU kernel refuses to run with op determinism on; label maps are small enough to come over.
+    with tf.device("CPU:0"):
+        cell = tf.reshape(cell, [tf.shape(cell)[0], -1])
+        counts = tf.math.bincount(cell, minlength=bins, maxlength=bins, dtype=tf.int64, axis=-1)
+    return tf.reshape(counts, [-1, num_classes, num_classes])
+
+
+class Evaluator:
+    """Confusion matrices and label maps of a model on a split.
+
+    The model is traced once, on the first call, and its variables are read anew in every call: make one evaluator and
+    ask it after every update.
+    """
+
+    def __init__(
+        self,
+        model: Segmentor,
+        split: Split,
+        crop: labelling.Size,
+        num_classes: int,
+        batch_size: int = 4,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        cache: bool = False,
+        strategy: tf.distribute.Strategy | None = None,
+    ) -> None:
+        """Prepares the input pipeline; nothing is read yet.
+
+        Args:
+          model: the segmentor, [B, H, W, 3] float RGB in [0, 255] -> logits [B, h, w, K].
+          split: the images and their ground truth.
+          crop: height and width images are padded to, of 16 k + 1 pixels each. A larger image is padded to the next
+            16 k + 1 of its own size and goes through with others of that padded size.
+          num_classes: K.
+          batch_size: images a step, over all replicas; proportionally fewer where they are larger than the crop.
+          max_pixels: images with more pixels, height * width, are refused.
+          cache: keep the decoded images in memory (H * W * 4 bytes each) for the following passes.
+          strategy: where the model's variables live; None for the present one. Of several workers each evaluates all.
+
+        Raises:
+          UserError: if the crop isn't of 16 k + 1 pixels per axis or another number is not positive.
+        """
+        if any(side < 17 or side % 16 != 1 for side in crop):
+            raise UserError(f"crop is {tuple(crop)}; expected a height and a width of 16 k + 1 pixels, e.g. 513.")
+        if batch_size < 1 or max_pixels < 1:
+            raise UserError(f"batch_size is {batch_size}, max_pixels {max_pixels}; expected at least 1 of each.")
+        self._model = model
+        self._split = split
+        self._crop = (int(crop[0]), int(crop[1]))
+        self._num_classes = num_classes
+        self._batch_size = batch_size
+        self._max_pixels = max_pixels
+        self._failure: UserError | None = None
+        self._loop = _Loop(self._label_and_count, strategy or tf.distribute.get_strategy())
+        self._dataset = self._pipeline(range(len(split)), cache)
+
+    def evaluate(self, description: str = "evaluate") -> np.ndarray:
+        """Confusion matrices of all images; `miou.mean_iou` makes one number of them.
+
+        Args:
+          description: for the progress bar.
+
+        Returns:
+          int64 [N, K, K] in the order of the split's ids: rows are the truth, columns the prediction.
+
+        Raises:
+          UserError: naming an image that can't be decoded, is too large or has a label out of range.
+        """
+        confusion = np.zeros((len(self._split), self._num_classes, self._num_classes), np.int64)
+
+        def collect(index: np.ndarray, _size: tf.Tensor, matrices: tf.Tensor, _maps: tf.Tensor) -> None:
+            real = index >= 0
+            confusion[index[real]] = matrices.numpy()[real]
+
+        self._run(self._dataset, len(confusion), description, collect)
+        return confusion
+
+    def predictions(self, indices: Sequence[int], description: str = "predict") -> list[np.ndarray]:
+        """Label maps of some images, by the same step that `evaluate` counts with.
+
+        Args:
+          indices: which images of the split.
+          description: for the progress bar.
+
+        Returns:
+          For every index uint8 [H, W], cut back to the image, values in [0, K).
+
+        Raises:
+          UserError: as `evaluate`.
+        """
+        found: dict[int, np.ndarray] = {}
+
+        def collect(index: np.ndarray, sizes: tf.Tensor, _matrices: tf.Tensor, maps: tf.Tensor) -> None:
+            for i, (height, width), label_map in zip(index, sizes.numpy(), maps.numpy(), strict=True):
+                if i >= 0:
+                    found[int(i)] = label_map[:height, :width].copy()
+
+        wanted = list(dict.fromkeys(int(i) for i in indices))
+        if wanted:
+            self._run(self._pipeline(wanted, cache=False), len(wanted), description, collect)
+        return [found[int(i)] for i in indices]
+
+    def trace_count(self) -> int:
+        """How often the step was traced so far: once, whatever the sizes and however many calls."""
+        return self._loop.trace_count()
+
+    def _run(self, dataset: tf.data.Dataset, total: int, description: str, collect: Callable[..., None]) -> None:
+        self._failure = None
+        try:
+            self._loop.run(dataset, total, description, collect)
+        except tf.errors.OpError:
+            # tf.data hands on only the text of what a Python function raised.
+            if self._failure is None:
+                raise
+        if self._failure is not None:
+            raise self._failure
+
+    def _label_and_count(
+        self, index: tf.Tensor, size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        logits = self._model(image, training=False)
+        maps = labelling.label_maps(logits, tf.shape(image)[1:3])
+        return index, size, confusion_matrices(label, maps, self._num_classes), maps
+
+    def _pipeline(self, indices: Sequence[int], cache: bool) -> tf.data.Dataset:
+        """Batches (index [B], size [B, 2], image [B, H, W, 3], label [B, H, W]) of one padded size each.
+
+        The last batch of a size is filled up with void images of index -1: convolutions of fewer images may be computed
+        otherwise, and an image's label map is not to depend on which others are asked for.
+        """
+
+        def read(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            # Stateless, or op determinism would take the parallelism out of the map.
+            types = (tf.int32, tf.uint8, tf.uint8)
+            padded, image, label = tf.numpy_function(self._read, [index], types, stateful=False)
+            return index, tf.ensure_shape(padded, [2]), tf.ensure_shape(image, [None, None, 3]), label
+
+        def pad(index: tf.Tensor, padded: tf.Tensor, image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            size = tf.shape(image)[:2]
+            missing = padded - size
+            label = tf.pad(label, [[0, missing[0]], [0, missing[1]]], constant_values=IGNORE_LABEL)
+            image = labelling.pad_image(image, padded)
+            return index, size, tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
+
+        def padded_size(_index: tf.Tensor, _size: tf.Tensor, image: tf.Tensor, _label: tf.Tensor) -> tf.Tensor:
+            height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
+            return height * 2**32 + width
+
+        def images_per_step(key: tf.Tensor) -> tf.Tensor:
+            pixels = (key // 2**32) * (key % 2**32)
+            return tf.maximum(self._batch_size * self._crop[0] * self._crop[1] // pixels, 1)
+
+        def batch(key: tf.Tensor, group: tf.data.Dataset) -> tf.data.Dataset:
+            full = images_per_step(key)
+
+            def fill(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                missing = full - tf.shape(tensors[0], tf.int64)[0]
+                with_void = (-1, 0, labelling.PADDING_VALUE, IGNORE_LABEL)
+                return tuple(
+                    tf.pad(tensor, [[0, missing]] + [[0, 0]] * (len(tensor.shape) - 1), constant_values=value)
+                    for tensor, value in zip(tensors, with_void, strict=True)
+                )
+
+            return group.batch(full).map(fill)
+
+        dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
+        dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.cache() if cache else dataset
+        dataset = dataset.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.group_by_window(padded_size, batch, window_size_func=images_per_step)
+        return dataset.prefetch(2)
+
+    def _read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Decodes one example: the size it's padded to, image and label map."""
+        try:
+            image, label, identity = self._split[int(index)]
+            self._check(image, label, identity)
+        except UserError as error:
+            self._failure = error
+            raise
+        height, width = label.shape
+        return np.array(labelling.padded_size(height, width, self._crop), np.int32), image, label
+
+    def _check(self, image: np.ndarray, label: np.ndarray, identity: str) -> None:
+        height, width = image.shape[:2]
+        if label.shape != (height, width):
+            raise UserError(
+                f"image {identity!r} is {height}x{width} (height x width) but its label map has the shape "
+                f"{label.shape}; expected equal sizes."
+            )
+        if height * width > self._max_pixels:
+            raise UserError(
+                f"image {identity!r} is {height}x{width} (height x width); expected at most {self._max_pixels} pixels "
+                "(max_pixels)."
+            )
+        values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
+        strange = [int(value) for value in values if value >= self._num_classes and value != IGNORE_LABEL]
+        if strange:
+            raise UserError(
+                f"the label map of {identity!r} holds {strange}; expected 0 to {self._num_classes - 1}, or "
+                f"{IGNORE_LABEL} for void."
+            )
+
+
+class _Loop(orbit.StandardEvaluator):
+    """Orbit's inner loop over a data set: the step is traced, collecting its results and the progress bar are not."""
+
+    def __init__(self, step: Callable[..., tuple[tf.Tensor, ...]], strategy: tf.distribute.Strategy) -> None:
+        super().__init__(eval_dataset=None)
+        self._step = step
+        self._strategy = strategy
+        self._traces = 0
+
+    def run(self, dataset: tf.data.Dataset, total: int, description: str, collect: Callable[..., None]) -> None:
+        """Calls `collect` with the step's results, replica by replica, for every batch."""
+        self._collect = collect
+        self._ticks = progress(range(total), description, unit="img")
+        self.eval_dataset = self._strategy.experimental_distribute_dataset(dataset)
+        self.evaluate(tf.constant(-1))
+
+    def trace_count(self) -> int:
+        return self._traces
+
+    def eval_step(self, iterator: tf.data.Iterator) -> tuple[tf.Tensor, ...]:
+        self._traces += 1  # in Python, so only while tracing
+        return self._strategy.run(self._step, args=next(iterator))
+
+    def eval_begin(self) -> int:
+        return 0
+
+    def eval_reduce(self, state: int, step_outputs: tuple[tf.Tensor, ...]) -> int:
+        local = [self._strategy.experimental_local_results(output) for output in step_outputs]
+        for index, *others in zip(*local, strict=True):
+            self._collect(index.numpy(), *others)
+            done = int((index.numpy() >= 0).sum())
+            state += done
+            for _ in range(done):
+                next(self._ticks)
+        return state
+
+    def eval_end(self, state: int) -> None:
+        next(self._ticks, None)  # ends the progress bar

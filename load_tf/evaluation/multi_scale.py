@@ -1,0 +1,96 @@
+"""Multi-scale and flip inference, as the official `predict_labels_multi_scale`."""
+
+from collections.abc import Sequence
+
+import gin
+import keras
+import tensorflow as tf
+
+from load_tf.errors import UserError
+from load_tf.segmentors import labelling
+
+OFFICIAL_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+"""Those behind the model zoo's "OS = 8, MS, flip" scores."""
+
+
+@gin.configurable
+class MultiScaleSegmentor(keras.Model):
+    """Averages a segmentor's class probabilities over scaled and mirrored images.
+
+    For every scale s the padded image is resized to int((H - 1) s + 1) x int((W - 1) s + 1), the logits are brought to
+    the stride they have at scale 1 where s < 1 and then to the padded size (every resizing bilinear with aligned
+    corners), and a softmax makes probabilities of them; their mean is the result.
+
+    It's called like any segmentor, and the arg-max of its output is the label map: up-sampling probabilities that have
+    the padded size already changes no bit of them.
+    """
+
+    def __init__(
+        self,
+        segmentor: keras.Model,
+        logits_stride: int,
+        scales: Sequence[float] = OFFICIAL_SCALES,
+        flip: bool = True,
+    ) -> None:
+        """Wraps a segmentor; its variables stay its own.
+
+        Args:
+          segmentor: [B, h, w, 3] float RGB in [0, 255] -> logits [B, h', w', K], for images of any size.
+          logits_stride: the image's pixels a logit stands for: 4 with the official decoder, else the output stride.
+          scales: factors of the image's size.
+          flip: whether to see the mirrored image at every scale, too.
+
+        Raises:
+          UserError: if there is no scale, or one isn't positive.
+        """
+        if not scales or not all(scale > 0 for scale in scales):
+            raise UserError(f"MultiScaleSegmentor.scales is {scales!r}; expected one or more factors above 0.")
+        if logits_stride < 1:
+            raise UserError(f"MultiScaleSegmentor.logits_stride is {logits_stride!r}; expected at least 1.")
+        super().__init__()
+        self._segmentor = segmentor
+        self._logits_stride = logits_stride
+        self._scales = tuple(float(scale) for scale in scales)
+        self._flip = flip
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Mean class probabilities.
+
+        Args:
+          images: [B, H, W, 3] float, RGB in [0, 255], padded.
+          training: must be False.
+
+        Returns:
+          float32 [B, H, W, K].
+
+        Raises:
+          ValueError: if `training`.
+        """
+        if training:
+            raise ValueError("several scales are for inference; train the segmentor inside.")
+        views = [
+            (scale, mirrored) for scale in self._scales for mirrored in ((False, True) if self._flip else (False,))
+        ]
+        # One view after the other: their probabilities, of the images' size, needn't all be held.
+        total = self._probabilities(images, *views[0])
+        for view in views[1:]:
+            total += self._probabilities(images, *view)
+        return total / len(views)
+
+    def _probabilities(self, images: tf.Tensor, scale: float, mirrored: bool) -> tf.Tensor:
+        size = tf.shape(images)[1:3]
+        if mirrored:
+            images = tf.reverse(images, [2])
+        if scale != 1.0:
+            images = labelling.upsample(images, _scaled(size, scale))
+        logits = tf.cast(self._segmentor(images, training=False), tf.float32)
+        if scale < 1.0:
+            logits = labelling.upsample(logits, _scaled(size, 1.0 / self._logits_stride))
+        if mirrored:
+            logits = tf.reverse(logits, [2])
+        return tf.nn.softmax(labelling.upsample(logits, size))
+
+
+def _scaled(size: tf.Tensor, scale: float) -> tf.Tensor:
+    """int((size - 1) * scale + 1) per axis: aligned corners stay aligned."""
+    return tf.cast(tf.cast(size - 1, tf.float64) * scale + 1.0, tf.int32)

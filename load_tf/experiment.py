@@ -1,0 +1,182 @@
+"""The paper on one page: data, segmentor, stage 1, LoAd, Table 1, figures, SavedModel."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from load_tf.data.dataset import Split, Subset
+from load_tf.data.preparation import draw_holdout, prepare
+from load_tf.errors import UserError
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.miou import mean_iou
+from load_tf.game import AdversarialGame
+from load_tf.lookahead import play
+from load_tf.plan import Plan
+from load_tf.report import results
+from load_tf.report.tensorboard import TensorBoardLog
+from load_tf.report.terminal import Terminal
+from load_tf.run_directory import RunDirectory
+from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
+from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
+
+PINNED = frozenset({"baseline", "confusion_baseline", "confusion_load"})
+"""Files that stay in the run directory to the end, once they are there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The images of a run, checked and, if they fit, in memory."""
+
+    training: Split
+    validation: Split
+    holdout: Split
+    holdout_indices: tuple[int, ...]
+    """Which of the validation images are the hold-out."""
+
+
+def run(plan: Plan, run_dir: str | Path, config: str) -> None:
+    """Runs an experiment to its end, or on from the last commit in `run_dir`.
+
+    Args:
+      plan: the assembled experiment.
+      run_dir: the run's folder: a new one, or that of a run of the same config.
+      config: the config as text.
+
+    Raises:
+      UserError: if the data, the folder or a parameter is not what it has to be.
+    """
+    directory = RunDirectory(run_dir, config, PINNED)
+    terminal = Terminal(plan.experiment.name)
+    results.write_environment(directory, plan)
+    if directory.state.get("phase") == "done":
+        terminal.say(f"the run in {directory.path} is finished; its table:\n{results.stored_table(directory)}")
+        return
+    if directory.state:
+        terminal.say(f"resuming {directory.path} from commit {directory.state['commit']}.")
+    data = read_data(plan)
+    log = TensorBoardLog(directory.path / "tensorboard", directory.journal())
+    log.text("config", config)
+
+    def listen(event: dict[str, Any]) -> None:
+        log.record(event)
+        terminal.show(event)
+
+    holdout = Evaluator(
+        plan.segmentor.model,
+        data.holdout,
+        plan.experiment.crop,
+        plan.experiment.dataset.num_classes,
+        plan.experiment.evaluation_batch_size,
+        strategy=plan.strategy,
+    )
+    _make_baseline(plan, data, directory, holdout, listen)
+    game = _play(plan, data, directory, holdout, listen)
+    game.start.put_back()
+    results.report(plan, data, directory, log, terminal)
+    log.close()
+    directory.close()
+
+
+def read_data(plan: Plan) -> Data:
+    """Reads and checks all images the run needs, and draws the hold-out.
+
+    Raises:
+      UserError: listing every image or label map that can't be used.
+    """
+    experiment = plan.experiment
+    dataset = experiment.dataset
+    splits = {}
+    for name in (experiment.training_split, experiment.validation_split):
+        splits[name] = prepare(dataset.split(name), dataset.num_classes, f"{dataset.name} {name}")
+    validation = splits[experiment.validation_split]
+    chosen, _ = draw_holdout(validation, experiment.holdout_images, experiment.seed)
+    places = {identity: i for i, identity in enumerate(validation.ids)}
+    indices = tuple(places[identity] for identity in chosen.ids)
+    return Data(splits[experiment.training_split], validation, Subset(validation, indices), indices)
+
+
+def _make_baseline(
+    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
+) -> None:
+    """The segmentor LoAd starts from: the pre-trained one, or what stage 1 makes of it."""
+    model = plan.segmentor.model
+    if not directory.state and plan.segmentor.pretrained:
+        state = {"phase": "baseline"}
+        directory.commit(state, {"baseline": lambda: variables_to_arrays(model.variables)}, set())
+    if directory.state.get("phase", "stage_one") == "stage_one":
+        _stage_one(plan, data, directory, holdout, listen)
+    arrays_to_variables(directory.arrays("baseline"), model.variables)
+
+
+def _stage_one(
+    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
+) -> None:
+    """Cross-entropy, epoch by epoch; a commit ends each, and the best on the hold-out becomes the baseline."""
+    model, settings, seed = plan.segmentor.model, plan.stage_one, plan.experiment.seed
+    steps = steps_per_epoch(len(data.training), settings)
+    trainer = CrossEntropyTrainer(model, settings, steps * settings.epochs, plan.strategy)
+    best = Snapshot(model.variables)
+    state: dict[str, Any] = {"phase": "stage_one", "epoch": 0, "best": None}
+    if directory.state:
+        state |= {name: directory.state[name] for name in ("epoch", "best")}
+        arrays_to_variables(directory.arrays("stage_one"), trainer.variables)
+        best.from_arrays(directory.arrays("best"))
+    while state["epoch"] < settings.epochs:
+        began = time.monotonic()
+        trainer.train_dataset = cross_entropy_batches(
+            data.training, settings, plan.experiment.crop, seed, state["epoch"]
+        )
+        loss = trainer.train(results.steps_tensor(steps))["loss"]
+        score = mean_iou(holdout.evaluate("hold-out").sum(axis=0))
+        state["epoch"] += 1
+        changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
+        if state["best"] is None or score > state["best"]:
+            state["best"] = score
+            best.take()
+            changed["best"] = best.to_arrays
+        listen(
+            directory.record(
+                "stage_one", epoch=state["epoch"], epochs=settings.epochs, loss=loss, miou=score, best=state["best"]
+            )
+        )
+        directory.commit(state, changed, {"best"})
+        directory.time("stage_one", time.monotonic() - began, images=steps * settings.batch_size)
+    directory.commit({"phase": "baseline"}, {"baseline": best.to_arrays}, set())
+
+
+def _play(
+    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
+) -> AdversarialGame:
+    """LoAd; at its end the game's start model is the result."""
+    game = AdversarialGame(
+        plan.segmentor.model,
+        holdout,
+        data.training,
+        data.holdout,
+        plan.players,
+        crop=plan.experiment.crop,
+        num_classes=plan.experiment.dataset.num_classes,
+        seed=plan.experiment.seed,
+        run=directory,
+        strategy=plan.strategy,
+        commit_every=plan.experiment.commit_every,
+        listener=listen,
+    )
+    state = game.resume()
+    play(game, plan.lookahead, state)
+    return game
+
+
+def read_summary(run_dir: str | Path) -> dict[str, Any]:
+    """What a finished run found: `report/summary.json`.
+
+    Raises:
+      UserError: if there is none.
+    """
+    path = Path(run_dir) / "report" / "summary.json"
+    if not path.is_file():
+        raise UserError(f"{path} is not there; has the run ended?")
+    return json.loads(path.read_text())

@@ -1,0 +1,274 @@
+"""The game Algorithm 1 plays: a segmentor, a discriminator, the buffer, and the run directory they survive in."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from load_tf.conditioning import Sampling
+from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.data.grid import GridExamples, Size, read_grid_examples
+from load_tf.discriminator import Discriminator
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.miou import mean_iou
+from load_tf.label_maps import LabelMapSet, batches, draw_pairs, draw_union, holdout_pairs
+from load_tf.lookahead import State
+from load_tf.progress import progress
+from load_tf.run_directory import RunDirectory
+from load_tf.segmentors.labelling import PADDING_VALUE
+from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
+from load_tf.training.adversarial import AdversarialTrainer, AdversarialTraining, adversarial_batches, map_maker
+from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer, DiscriminatorTraining
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Players:
+    """What a game is made of, beside the networks' data."""
+
+    discriminator: Discriminator = Discriminator()
+    discriminator_training: DiscriminatorTraining = DiscriminatorTraining()
+    adversarial: AdversarialTraining = AdversarialTraining()
+    sampling: Sampling = Sampling()
+
+
+class AdversarialGame:
+    """Implements `lookahead.Game` on real networks.
+
+    Every draw is keyed by the seed and a counter that is part of the commit, so that a restart needs no iterator.
+    """
+
+    def __init__(
+        self,
+        segmentor: keras.Model,
+        evaluator: Evaluator,
+        training: Split,
+        holdout: Split,
+        players: Players,
+        *,
+        crop: Size,
+        num_classes: int,
+        seed: int,
+        run: RunDirectory,
+        strategy: tf.distribute.Strategy,
+        commit_every: int = 1,
+        listener: Listener = lambda event: None,
+    ) -> None:
+        self.segmentor, self.evaluator = segmentor, evaluator
+        self.training, self.holdout, self.players = training, holdout, players
+        self.crop, self.seed, self.run = crop, seed, run
+        self.commit_every, self.listener = commit_every, listener
+        grid = players.discriminator.input_size
+        self.training_grid: GridExamples = read_grid_examples(training, crop, grid, "D_t on the grid")
+        self.holdout_grid: GridExamples = read_grid_examples(holdout, crop, grid, "hold-out on the grid")
+        with strategy.scope():
+            self.discriminator = players.discriminator.build(num_classes, seed)
+            self.start = Snapshot(segmentor.variables)
+            self.best = Snapshot(segmentor.variables)
+        self.discriminator_trainer = DiscriminatorTrainer(
+            self.discriminator, players.discriminator_training, num_classes, strategy
+        )
+        self.adversarial_trainer = AdversarialTrainer(
+            segmentor, self.discriminator, players.adversarial, players.sampling, crop, num_classes, strategy
+        )
+        self.best_epoch = Snapshot(self.discriminator_trainer.variables)
+        self.untrained = Snapshot(self.discriminator_trainer.variables)
+        self.start.take()
+        self.untrained.take()
+        self.maps = map_maker(segmentor, crop, grid)
+        self.sets: dict[str, LabelMapSet] = {}
+        self.updates = 0
+        self.progress: DiscriminatorProgress | None = None
+        self.state = State()
+        self._changed = {"segmentor", "start", "discriminator"}
+        self._batches: tuple[int, Any] | None = None
+        self.holdout_confusion: np.ndarray | None = None
+
+    def evaluate(self) -> float:
+        began = time.monotonic()
+        self.holdout_confusion = self.evaluator.evaluate()
+        self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout))
+        return mean_iou(self.holdout_confusion.sum(axis=0))
+
+    def go_back(self) -> None:
+        self.start.put_back()
+        self.adversarial_trainer.reset_momentum()
+        self._changed |= {"segmentor"}
+
+    def update(self, cycle: int, iteration: int) -> bool:
+        began = time.monotonic()
+        per_iteration = self.players.adversarial.updates_per_iteration
+        self._prepare_batches()
+        measures = self.adversarial_trainer.train(tf.constant(per_iteration))
+        self.updates += per_iteration
+        self._batches = (self.updates, self._batches[1]) if self._batches else None
+        self._changed |= {"segmentor"}
+        finite = bool(measures.pop("finite"))
+        numbers = {name: value if np.isfinite(value) else None for name, value in measures.items()}
+        self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
+        self.run.time("adversarial", time.monotonic() - began, updates=per_iteration)
+        return finite
+
+    def _prepare_batches(self) -> None:
+        """Gives the trainer a new stream of images unless the one it has stands at the right place."""
+        if self._batches is None or self._batches[0] != self.updates:
+            ahead = 1000 * self.players.adversarial.updates_per_iteration
+            self.adversarial_trainer.train_dataset = adversarial_batches(
+                self.training, self.training_grid, self.players.adversarial, self.crop, self.seed, self.updates, ahead
+            )
+            self._batches = (self.updates, self.updates + ahead)
+        elif self._batches[0] + self.players.adversarial.updates_per_iteration > self._batches[1]:
+            self._batches = None
+            self._prepare_batches()
+
+    def keep_best(self) -> None:
+        self.best.take()
+        self._changed |= {"best"}
+
+    def promote_best(self) -> None:
+        self.start.become(self.best)
+        self._changed |= {"start"}
+
+    def aggregate(self, name: str, cycle: int) -> None:
+        began = time.monotonic()
+        present = Snapshot(self.segmentor.variables)
+        present.take()
+        if not name.startswith("ge"):
+            self.start.put_back()
+        self.sets[name] = LabelMapSet(
+            self._maps_of(self.training, f"maps of {name}"), self._maps_of(self.holdout, f"maps of {name}"), cycle
+        )
+        present.put_back()
+        self._changed |= {f"label_maps/{name}"}
+        self._record_change(name)
+        self.run.time("aggregation", time.monotonic() - began, images=len(self.training) + len(self.holdout))
+
+    def _record_change(self, name: str) -> None:
+        """Journals how much an end model's maps differ from those of the model its cycle started from."""
+        origin = name.removeprefix("ge").partition("_")[0]
+        start = self.sets.get(f"g{origin}")
+        if name.startswith("ge") and start is not None:
+            visible = self.holdout_grid.labels != IGNORE_LABEL
+            changed = (self.sets[name].holdout != start.holdout) & visible
+            self.record("maps", model=name, changed_share=float(changed.sum() / max(visible.sum(), 1)))
+
+    def _maps_of(self, split: Split, description: str) -> np.ndarray:
+        grid, size = self.players.discriminator.input_size, self.players.adversarial.batch_size
+        maps = np.empty((len(split), grid, grid), np.uint8)
+        for start in progress(range(0, len(split), size), description, unit="batch"):
+            rows = range(start, min(start + size, len(split)))
+            images = np.full((len(rows), *self.crop, 3), PADDING_VALUE, np.float32)
+            for row, index in enumerate(rows):
+                image = split[index].image[: self.crop[0], : self.crop[1]]
+                images[row, : image.shape[0], : image.shape[1]] = image
+            maps[start : start + len(rows)] = self.maps(tf.constant(images)).numpy()
+        return maps
+
+    def train_discriminator(self, buffer: list[str], cycle: int) -> None:
+        settings = self.players.discriminator_training
+        self.sets = {name: self.sets[name] for name in buffer}
+        training = [s.training for s in self.sets.values()]
+        holdout = holdout_pairs(
+            self.holdout_grid, [s.holdout for s in self.sets.values()], 2 * settings.batch_size, self.seed, cycle
+        )
+        if self.progress is None or self.progress.cycle != cycle:
+            self.progress = DiscriminatorProgress(cycle)
+            if not settings.keep_weights:
+                self.untrained.put_back()
+        draw = draw_union if settings.union else draw_pairs
+        reason = None
+        while reason is None:
+            began = time.monotonic()
+            epoch = self.progress.epoch
+            maps = draw(len(self.training_grid), len(training), self.seed, cycle, epoch)
+            self.discriminator_trainer.train_dataset = batches(
+                self.training_grid, training, maps, settings.batch_size, self.seed, cycle, epoch
+            )
+            steps = -(-len(maps.image) // settings.batch_size)
+            trained = self.discriminator_trainer.train(tf.constant(steps))
+            self.discriminator_trainer.eval_dataset = holdout
+            measured = self.discriminator_trainer.evaluate(tf.constant(-1))
+            reason = self._end_epoch(measured, trained["loss"])
+            self.run.time("discriminator", time.monotonic() - began, maps=len(maps.image))
+        self.best_epoch.put_back()
+        self.record("discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason)
+        self._changed |= {"discriminator"}
+
+    def _end_epoch(self, measured: dict[str, float], training_loss: float) -> str | None:
+        """Journals an epoch, keeps it if it is the best, commits; returns why training is over, or None."""
+        assert self.progress is not None
+        self.progress.epoch += 1
+        if self.progress.best_loss is None or measured["loss"] < self.progress.best_loss:
+            self.progress.best_loss, self.progress.best_epoch = measured["loss"], self.progress.epoch
+            self.best_epoch.take()
+            self._changed |= {"best_epoch"}
+        self.record(
+            "discriminator", cycle=self.progress.cycle, epoch=self.progress.epoch, training_loss=training_loss, **measured
+        )
+        reason = self.progress.is_over(self.players.discriminator_training, measured["pair_accuracy"])
+        self._changed |= {"discriminator"}
+        if reason is None:
+            self.commit(self.state)
+        return reason
+
+    def record(self, event: str, **values: Any) -> None:
+        self.listener(self.run.record(event, **values))
+
+    def commit(self, state: State) -> None:
+        self.state = state
+        between = state.phase == "ahead" and 0 < state.iteration and state.iteration % self.commit_every
+        if between:
+            return
+        began = time.monotonic()
+        sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {
+            "segmentor": lambda: variables_to_arrays(
+                [*self.segmentor.variables, *self.adversarial_trainer.momentum_variables]
+            ),
+            "start": self.start.to_arrays,
+            "best": self.best.to_arrays,
+            "discriminator": lambda: variables_to_arrays(self.discriminator_trainer.variables),
+            "best_epoch": self.best_epoch.to_arrays,
+        }
+        for name, one_set in self.sets.items():
+            sources[f"label_maps/{name}"] = one_set.to_arrays
+        dropped = set() if state.fruitful else {"best"}
+        if self.progress is None or state.phase != "discriminator":
+            dropped |= {"best_epoch"}
+        self.run.commit(
+            {
+                "phase": "lookahead",
+                "lookahead": state.to_json(),
+                "updates": self.updates,
+                "discriminator": dataclasses.asdict(self.progress) if self.progress else None,
+            },
+            {name: sources[name] for name in sorted(self._changed - dropped) if name in sources},
+            keep=set(sources) - dropped,
+        )
+        self._changed = set()
+        self.run.time("commit", time.monotonic() - began)
+
+    def resume(self) -> State | None:
+        """Goes to where the last commit stood, if there was one in this phase."""
+        saved = self.run.state
+        if saved.get("phase") != "lookahead":
+            return None
+        arrays_to_variables(
+            self.run.arrays("segmentor"), [*self.segmentor.variables, *self.adversarial_trainer.momentum_variables]
+        )
+        arrays_to_variables(self.run.arrays("discriminator"), self.discriminator_trainer.variables)
+        for name, snapshot in (("start", self.start), ("best", self.best), ("best_epoch", self.best_epoch)):
+            if name in saved["files"]:
+                snapshot.from_arrays(self.run.arrays(name))
+        for name in saved["files"]:
+            if name.startswith("label_maps/"):
+                self.sets[name.removeprefix("label_maps/")] = LabelMapSet.from_arrays(self.run.arrays(name))
+        self.updates = saved["updates"]
+        self.progress = DiscriminatorProgress(**saved["discriminator"]) if saved["discriminator"] else None
+        self.state = State.from_json(saved["lookahead"])
+        self._changed = set()
+        return self.state

@@ -1,0 +1,264 @@
+"""Algorithm 1 of the paper: lookahead adversarial learning (LoAd), as plain Python.
+
+Nothing here knows what a tensor is. The loop talks to a `Game`, which evaluates, updates, keeps and restores models,
+aggregates label maps and trains the discriminator. Everything the loop must remember is in a `State`, which it hands to
+the game for a commit after every action, so that a run killed anywhere continues from its last commit.
+
+Names are the paper's: the start model `g_s` with hold-out mIoU `mu_s`, the best model of a cycle `g*`, the end model
+`g_e`, fruitless cycles `psi`, patience `gamma`, bounds `beta_u` and `beta_l`, buffer `B`.
+"""
+
+import dataclasses
+import math
+from typing import Any, Literal, Protocol
+
+from load_tf.errors import UserError
+
+MAX_NON_FINITE_CYCLES = 3
+"""Cycles in a row that may end on a non-finite update before the run stops with advice."""
+
+Phase = Literal["begin", "ahead", "aggregate", "discriminator", "finished"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookahead:
+    """The parameters of Algorithm 1; the defaults are the paper's (section 4).
+
+    Attributes:
+      max_fruitless_cycles: `Psi`: so many cycles from one start model without a new peak end the run.
+      patience: `Gamma`: adversarial iterations in a cycle at the most.
+      upper: `beta_u`, in mIoU as a fraction: a peak must be better than the start model by more than this.
+      lower: `beta_l`, in mIoU as a fraction: a cycle ends when it has fallen this far below the start model.
+      max_buffer_sets: `B_max`: label map sets the aggregation buffer holds at the most.
+      max_cycles: ends the run after so many cycles, fruitless or not; None, as in the paper, for no such bound.
+    """
+
+    max_fruitless_cycles: int = 50
+    patience: int = 50
+    upper: float = 0.001
+    lower: float = 0.05
+    max_buffer_sets: int = 3
+    max_cycles: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_fruitless_cycles", "patience", "max_buffer_sets"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"Lookahead.{name} is {value!r}; expected a whole number of at least 1.")
+        if self.max_cycles is not None and (not isinstance(self.max_cycles, int) or self.max_cycles < 1):
+            raise UserError(f"Lookahead.max_cycles is {self.max_cycles!r}; expected None or a whole number of at least 1.")
+        for name in ("upper", "lower"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise UserError(f"Lookahead.{name} is {value!r}; expected an mIoU as a fraction, in [0, 1).")
+
+
+@dataclasses.dataclass
+class State:
+    """All that Algorithm 1 remembers between two actions; plain values, fit for JSON.
+
+    Models have the names of Figure 1: `g0` is the model it started from, `g1` the first peak, `ge0_1` the end model of
+    the second cycle (counted from 0) that started from `g0`.
+    """
+
+    phase: Phase = "begin"
+    start_miou: float = math.nan
+    """`mu_s`."""
+    peaks: int = 0
+    """How many peaks were found; the start model is `g<peaks>`."""
+    fruitless: int = 0
+    """`psi`."""
+    cycle: int = 0
+    """Cycles begun before this one, over the whole run."""
+    iteration: int = 0
+    """`gamma`: adversarial iterations made in this cycle."""
+    miou: float = math.nan
+    """`mu`: the present model's."""
+    peak_miou: float | None = None
+    """`mu*`: of the best model above the upper bound in this cycle, if there is one."""
+    peak_iteration: int = 0
+    finite: bool = True
+    """Whether the last update was finite."""
+    non_finite_cycles: int = 0
+    """Cycles in a row that ended on a non-finite update."""
+    buffer: list[str] = dataclasses.field(default_factory=list)
+    """The models whose label maps the buffer holds: the start model's first, then end models, the oldest first."""
+    pending: list[str] = dataclasses.field(default_factory=list)
+    """Models whose label maps are still to be aggregated."""
+
+    @property
+    def start(self) -> str:
+        """The name of `g_s`."""
+        return f"g{self.peaks}"
+
+    @property
+    def fruitful(self) -> bool:
+        """Whether this cycle has found a peak."""
+        return self.peak_miou is not None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "State":
+        return cls(**values)
+
+
+class Game(Protocol):
+    """What Algorithm 1 needs of the world."""
+
+    def evaluate(self) -> float:
+        """mIoU of the present model on the hold-out, as a fraction."""
+
+    def go_back(self) -> None:
+        """Makes the start model the present one; the optimizer's momentum starts from zero."""
+
+    def update(self, cycle: int, iteration: int) -> bool:
+        """One adversarial iteration on the present model.
+
+        Returns False if a loss or gradient was not finite; the present model then is the last finite one.
+        """
+
+    def keep_best(self) -> None:
+        """Keeps the present model as the best of this cycle."""
+
+    def promote_best(self) -> None:
+        """Makes the best model of the cycle the start model."""
+
+    def aggregate(self, name: str, cycle: int) -> None:
+        """Stores the label maps of model `name`: the start model's if it is `g...`, else the present model's."""
+
+    def train_discriminator(self, buffer: list[str], cycle: int) -> None:
+        """Trains the discriminator on the ground truth and the label maps of the models in `buffer`."""
+
+    def record(self, event: str, **values: Any) -> None:
+        """Writes an event into the journal."""
+
+    def commit(self, state: State) -> None:
+        """Makes everything up to now, and `state`, what a restart continues from."""
+
+
+def play(game: Game, settings: Lookahead, state: State | None = None) -> State:
+    """Runs Algorithm 1 to its end, or on from `state`.
+
+    Args:
+      game: the world; its present model is `g_0` when a run begins.
+      settings: the parameters.
+      state: what an earlier, interrupted call last committed; None to begin.
+
+    Returns:
+      The final state. The result of the run is the game's start model, the best model seen on the hold-out.
+
+    Raises:
+      UserError: if three cycles in a row ended on a non-finite update.
+    """
+    state = state or State()
+    while state.phase != "finished":
+        match state.phase:
+            case "begin":
+                _begin(game, settings, state)
+            case "aggregate":
+                _aggregate(game, settings, state)
+            case "discriminator":
+                game.train_discriminator(state.buffer, state.cycle)
+                _begin_cycle(game, state)
+            case "ahead":
+                _look_ahead(game, settings, state)
+        game.commit(state)
+    return state
+
+
+def _begin(game: Game, settings: Lookahead, state: State) -> None:
+    state.start_miou = state.miou = game.evaluate()
+    if not math.isfinite(state.start_miou):
+        raise UserError(
+            f"the start model's hold-out mIoU is {state.start_miou}; are all of the hold-out's pixels void (255)?"
+        )
+    game.record("start", miou=state.start_miou, upper=settings.upper, lower=settings.lower, model=state.start)
+    state.pending = [state.start]
+    state.phase = "aggregate"
+
+
+def _begin_cycle(game: Game, state: State) -> None:
+    """One step back: the next cycle starts from `g_s` again."""
+    game.go_back()
+    state.iteration, state.miou = 0, state.start_miou
+    state.peak_miou, state.finite = None, True
+    state.phase = "ahead"
+
+
+def _look_ahead(game: Game, settings: Lookahead, state: State) -> None:
+    """One turn of the inner loop, or the end of the cycle if it has turned for the last time."""
+    reason = _reason_to_end(settings, state)
+    if reason:
+        _end_cycle(game, settings, state, reason)
+        return
+    state.finite = game.update(state.cycle, state.iteration)
+    state.iteration += 1
+    if not state.finite:
+        return
+    state.miou = game.evaluate()
+    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=state.miou)
+    best = state.start_miou + settings.upper if state.peak_miou is None else state.peak_miou
+    if state.miou > best:
+        state.peak_miou, state.peak_iteration = state.miou, state.iteration
+        game.keep_best()
+
+
+def _reason_to_end(settings: Lookahead, state: State) -> str | None:
+    if not state.finite or not math.isfinite(state.miou):
+        return "non_finite"
+    if not state.start_miou - settings.lower < state.miou:
+        return "lower_bound"
+    if not state.iteration < settings.patience:
+        return "patience"
+    return None
+
+
+def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> None:
+    end = f"ge{state.peaks}_{state.fruitless}"
+    game.record(
+        "cycle_end", cycle=state.cycle, iteration=state.iteration, reason=reason, miou=_json_number(state.miou), model=end
+    )
+    state.non_finite_cycles = state.non_finite_cycles + 1 if reason == "non_finite" else 0
+    if state.non_finite_cycles == MAX_NON_FINITE_CYCLES:
+        raise UserError(
+            f"{MAX_NON_FINITE_CYCLES} cycles in a row ended on a loss, gradient or mIoU that is not finite; "
+            "lower the segmentor's learning rate (AdversarialTraining.learning_rate) and start a new run directory."
+        )
+    if state.peak_miou is not None:
+        game.promote_best()
+        state.peaks += 1
+        state.start_miou, state.fruitless = state.peak_miou, 0
+        game.record(
+            "peak", cycle=state.cycle, iteration=state.peak_iteration, miou=state.peak_miou, model=state.start
+        )
+        state.buffer = []
+        ended_on_peak = state.peak_iteration == state.iteration
+        state.pending = [state.start] if ended_on_peak or settings.max_buffer_sets == 1 else [state.start, end]
+    else:
+        state.fruitless += 1
+        state.pending = [end] if settings.max_buffer_sets > 1 else []
+    state.cycle += 1
+    over = state.fruitless >= settings.max_fruitless_cycles or state.cycle == settings.max_cycles
+    state.phase = "finished" if over else "aggregate"
+    if over:
+        state.pending = []
+        game.go_back()
+
+
+def _aggregate(game: Game, settings: Lookahead, state: State) -> None:
+    """MapAggregation: adds the next pending set, dropping the oldest end model's if the buffer is full."""
+    if state.pending:
+        name = state.pending.pop(0)
+        game.aggregate(name, state.cycle)
+        if len(state.buffer) == settings.max_buffer_sets:
+            del state.buffer[1]
+        state.buffer.append(name)
+    if not state.pending:
+        game.record("buffer", cycle=state.cycle - 1, sets=list(state.buffer))
+        state.phase = "discriminator"
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,187 @@
+"""An experiment assembled from gin: every configurable it needs is called here, before any data is read.
+
+This is the only module that registers the paper's parameter objects with gin; the algorithm, the layers and the losses
+take plain arguments.
+"""
+
+import dataclasses
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import gin
+import keras
+import numpy as np
+import tensorflow as tf
+
+from load_tf.conditioning import Sampling
+from load_tf.data.cityscapes import cityscapes
+from load_tf.data.dataset import SegmentationDataset
+from load_tf.data.folder import folder
+from load_tf.data.grid import Size
+from load_tf.data.partition import keyed_partition
+from load_tf.data.synthetic import synthetic
+from load_tf.data.voc import voc
+from load_tf.discriminator import Discriminator
+from load_tf.errors import UserError
+from load_tf.game import Players
+from load_tf.lookahead import Lookahead
+from load_tf.segmentors.keras_model import keras_model
+from load_tf.segmentors.official import official_deeplab
+from load_tf.segmentors.segmentor import Segmentor
+from load_tf.segmentors.small import small_deeplab
+from load_tf.training.adversarial import AdversarialTraining
+from load_tf.training.discriminator import DiscriminatorTraining
+from load_tf.training.stage_one import StageOne
+
+DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition)
+SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
+PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling)
+
+_configured = {cls: gin.external_configurable(cls, cls.__name__) for cls in PARAMETERS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """How TensorFlow runs. Bit-for-bit repeatability holds for equal values of all of these.
+
+    Attributes:
+      intra_op_threads: threads inside an operation; 0: one for each core.
+      inter_op_threads: operations at a time.
+      deterministic: only deterministic kernels. On the CPU it costs nothing measurable.
+    """
+
+    intra_op_threads: int = 0
+    inter_op_threads: int = 2
+    deterministic: bool = True
+
+    def start(self) -> None:
+        """Sets up TensorFlow; must come before anything that runs on it."""
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(self.intra_op_threads or (os.cpu_count() or 1))
+            tf.config.threading.set_inter_op_parallelism_threads(self.inter_op_threads)
+        except RuntimeError:
+            # In a notebook or a test TensorFlow may be running already: then its counts stand, and are what is reported.
+            pass
+        if self.deterministic:
+            tf.config.experimental.enable_op_determinism()
+
+    def environment(self) -> dict[str, Any]:
+        """What `environment.json` holds of the machine: all on which the bits of a result depend."""
+        return {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "machine": platform.machine(),
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+            "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+            "deterministic": self.deterministic,
+        }
+
+
+_configured[Runtime] = gin.external_configurable(Runtime, "Runtime")
+
+
+@gin.configurable("experiment")
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What is run on what.
+
+    Attributes:
+      dataset: the data set.
+      segmentor: a function from `num_classes` to a `Segmentor`.
+      name: for the tables.
+      crop: (height, width) images are padded to, 16 k + 1 each; the paper's is 513 x 513.
+      training_split: D_t.
+      validation_split: what Table 1 is over; the hold-out is drawn from it.
+      holdout_images: how many validation images decide on peaks (paper: 500 of 1,449); the rest stays untouched.
+      evaluation_batch_size: images in a step of the evaluator.
+      seed: of every draw.
+      commit_every: adversarial iterations between two commits.
+    """
+
+    dataset: SegmentationDataset
+    segmentor: Callable[..., Segmentor]
+    name: str = "LoAd"
+    crop: Size = (513, 513)
+    training_split: str = "train"
+    validation_split: str = "validation"
+    holdout_images: int = 500
+    evaluation_batch_size: int = 4
+    seed: int = 0
+    commit_every: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "crop", tuple(self.crop))
+        if len(self.crop) != 2 or any(not isinstance(c, int) or c < 17 or c % 16 != 1 for c in self.crop):
+            raise UserError(f"experiment.crop is {self.crop}; expected (height, width), each 16 k + 1, e.g. (513, 513).")
+        for name in ("holdout_images", "evaluation_batch_size", "commit_every"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise UserError(f"experiment.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+        if not isinstance(self.seed, int):
+            raise UserError(f"experiment.seed is {self.seed!r}; expected a whole number.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An assembled experiment: everything is built, nothing is read."""
+
+    experiment: Experiment
+    runtime: Runtime
+    lookahead: Lookahead
+    stage_one: StageOne
+    players: Players
+    segmentor: Segmentor
+    strategy: tf.distribute.Strategy
+
+
+def assemble() -> Plan:
+    """Assembles the experiment that the parsed gin files describe.
+
+    Raises:
+      UserError: if a binding is used by nothing, or a value is out of range.
+    """
+    runtime = _configured[Runtime]()
+    runtime.start()
+    experiment = _make_experiment()
+    parts = {cls: _configured[cls]() for cls in PARAMETERS}
+    strategy = tf.distribute.get_strategy()
+    with strategy.scope():
+        segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
+    refuse_unused_bindings()
+    players = Players(
+        parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling]
+    )
+    return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, strategy)
+
+
+def _make_experiment() -> Experiment:
+    for name in ("dataset", "segmentor"):
+        try:
+            gin.query_parameter(f"experiment.{name}")
+        except ValueError:
+            raise UserError(f"no gin file binds experiment.{name}; name one with --gin_file, e.g. demo.gin.") from None
+    return Experiment()  # type: ignore[call-arg] - gin fills it in
+
+
+def refuse_unused_bindings() -> None:
+    """Refuses a config in which something is bound that nothing asked for: a typo, or a leftover.
+
+    gin itself refuses names that do not exist, but not those of a configurable that is never called.
+    """
+    # gin has no public way to ask; its version is pinned.
+    used = gin.config._OPERATIVE_CONFIG
+    for scope, selector in gin.config._CONFIG:
+        if (scope, selector) in used:
+            continue
+        if selector.endswith("macro"):
+            raise UserError(f"the macro {scope} is set but nothing in the config uses it; remove it.")
+        names = ", ".join(gin.config._CONFIG[scope, selector])
+        prefix = f"{scope}/" if scope else ""
+        raise UserError(
+            f"the config binds {prefix}{selector.rpartition('.')[2]}.{names}, but this experiment uses no "
+            f"{selector.rpartition('.')[2]}; remove the binding."
+        )

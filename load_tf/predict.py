@@ -1,0 +1,86 @@
+"""Labels images with an exported model.
+
+python -m load_tf.predict --saved_model=DIR --images=PATH... --output=DIR [--overlays] [--probabilities]
+
+Images are files, folders or globs, given by --images (which may be repeated) or after the flags. For x.jpg the label
+map is x.png, a palette PNG of the image's size: the pixels are class indices, the palette holds the class colours.
+Only the SavedModel is needed, no code of the model. Pixels are taken as stored: an EXIF orientation is not applied.
+
+Exit status: 0 if every image was labelled, 1 if some were not (each is named), 2 if flags or folders are wrong.
+"""
+
+import sys
+
+from absl import app, flags
+
+from load_tf.errors import UserError
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("saved_model", None, "Folder of a SavedModel, or of its numbered versions (the newest is taken).")
+flags.DEFINE_multi_string("images", [], "An image file, a folder of images, or a glob; may be repeated.")
+flags.DEFINE_string("output", None, "Folder for the results.")
+flags.DEFINE_bool("overlays", False, "Also write x_overlay.png: the image blended with the class colours.")
+flags.DEFINE_bool("probabilities", False, "Also write x_probabilities.npy: float32 [height, width, classes].")
+flags.DEFINE_bool("overwrite", False, "Replace results that are in the output folder already.")
+flags.DEFINE_integer("batch_size", 4, "How many images of one size are labelled together, at most.", lower_bound=1)
+
+
+def main(argv: list[str]) -> int:
+    """Labels the images that the flags name; returns the exit status."""
+    try:
+        return _predict([*FLAGS.images, *argv[1:]])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _predict(patterns: list[str]) -> int:
+    for name in ("saved_model", "output"):
+        if not FLAGS[name].value:
+            raise UserError(f"--{name} is missing; see --help.")
+    if not patterns:
+        raise UserError("no images were given; expected files, folders or globs after --images.")
+    from load_tf.serving.image_files import find_images
+
+    images = find_images(patterns)
+    # TensorFlow takes seconds to import; --help and wrong paths need not wait for it.
+    from load_tf.serving import loaded, predict
+
+    result = predict.predict(
+        loaded.load(FLAGS.saved_model),
+        images,
+        FLAGS.output,
+        overlays=FLAGS.overlays,
+        probabilities=FLAGS.probabilities,
+        batch_size=FLAGS.batch_size,
+        overwrite=FLAGS.overwrite,
+    )
+    for failure in result.failures.values():
+        print(failure, file=sys.stderr)
+    print(
+        f"{len(result.written)} of {len(images)} images labelled in {result.seconds:.1f} s "
+        f"({result.images_per_second:.1f} images/s), written to {FLAGS.output}."
+    )
+    return 1 if result.failures else 0
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses the flags with the exit statuses above: absl's own are 1 for a wrong flag and for --help."""
+    try:
+        return FLAGS(argv)
+    except flags.Error as error:
+        print(f"{error}; see --help.", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit:
+        # Only --help and its like end the program while flags are parsed.
+        sys.exit(0)
+
+
+def run() -> None:
+    """The console script."""
+    app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""What a run shows of itself: figures and TensorBoard, drawn from its journal."""

@@ -1,0 +1,277 @@
+"""What a run leaves: tables, summary, figures, SavedModel, environment."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gin
+import numpy as np
+import tensorflow as tf
+
+from load_tf.data.preparation import prepare
+from load_tf.errors import UserError
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.table import Table, summary, table1
+from load_tf.report import convergence, qualitative
+from load_tf.report.tensorboard import TensorBoardLog
+from load_tf.report.terminal import Terminal
+from load_tf.run_directory import RunDirectory
+from load_tf.serving.saved_model import export
+from load_tf.snapshot import arrays_to_variables, variables_to_arrays
+
+if TYPE_CHECKING:
+    from load_tf.experiment import Data
+    from load_tf.plan import Plan
+
+SHOWN_IMAGES = 6
+"""Rows of `qualitative.png`: half for what LoAd made better, half for what it made worse."""
+
+
+def steps_tensor(steps: int) -> tf.Tensor:
+    """A number of steps as orbit wants it: a Python number would make it trace anew."""
+    return tf.constant(steps, tf.int32)
+
+
+def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoardLog, terminal: Terminal) -> None:
+    """Scores the baseline and the present model on all validation images and writes everything people look at."""
+    evaluator = _evaluator(plan, data.validation)
+    load, baseline = _confusion_matrices(plan, directory, evaluator)
+    experiment = plan.experiment
+    table = table1(experiment.dataset.class_names, baseline, load, seed=experiment.seed)
+    scores = summary(baseline, load, data.holdout_indices, seed=experiment.seed)
+    journal = directory.journal()
+    write_tables(directory, plan, table, scores, journal, [data.validation.ids[i] for i in data.holdout_indices])
+    directory.write("report/convergence.png", convergence.draw(journal, f"{experiment.name}: LoAd as it happened"))
+    rows = _rows(plan, data, directory, evaluator, baseline, load)
+    directory.write(
+        "report/qualitative.png", qualitative.draw(rows, experiment.dataset.class_names, experiment.dataset.colours)
+    )
+    log.label_maps("truth", [row.truth for row in rows], experiment.dataset.colours)
+    log.label_maps("baseline", [row.baseline for row in rows], experiment.dataset.colours)
+    log.label_maps("load", [row.load for row in rows], experiment.dataset.colours)
+    if not (directory.path / "saved_model" / "1").is_dir():
+        export(
+            plan.segmentor.model,
+            directory.path / "saved_model",
+            crop=experiment.crop,
+            class_names=experiment.dataset.class_names,
+            colours=experiment.dataset.colours,
+        )
+    directory.write("operative_config.gin", gin.operative_config_str())
+    state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
+    directory.commit({**state, "phase": "done"}, {}, {"start"})
+    terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
+
+
+def _evaluator(plan: "Plan", split: Any) -> Evaluator:
+    experiment = plan.experiment
+    return Evaluator(
+        plan.segmentor.model,
+        split,
+        experiment.crop,
+        experiment.dataset.num_classes,
+        experiment.evaluation_batch_size,
+        strategy=plan.strategy,
+    )
+
+
+def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:
+    """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long."""
+    model = plan.segmentor.model
+    result = variables_to_arrays(model.variables)
+    state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
+    files = set(directory.state["files"])
+    found = []
+    for name, weights in (("load", lambda: result), ("baseline", lambda: directory.arrays("baseline"))):
+        if f"confusion_{name}" not in directory.state["files"]:
+            arrays_to_variables(weights(), model.variables)
+            began = time.monotonic()
+            matrices = evaluator.evaluate(f"validation, {name}")
+            directory.time("validation", time.monotonic() - began, images=len(matrices))
+            directory.commit(state, {f"confusion_{name}": lambda m=matrices: {"confusion": m}}, files)
+            files = set(directory.state["files"])
+        found.append(directory.arrays(f"confusion_{name}")["confusion"])
+    arrays_to_variables(result, model.variables)
+    return found[0], found[1]
+
+
+def _rows(
+    plan: "Plan",
+    data: "Data",
+    directory: RunDirectory,
+    evaluator: Evaluator,
+    baseline: np.ndarray,
+    load: np.ndarray,
+) -> list[qualitative.Row]:
+    model = plan.segmentor.model
+    chosen = qualitative.most_changed(baseline, load, SHOWN_IMAGES)
+    after = evaluator.predictions(chosen)
+    result = variables_to_arrays(model.variables)
+    arrays_to_variables(directory.arrays("baseline"), model.variables)
+    before = evaluator.predictions(chosen)
+    arrays_to_variables(result, model.variables)
+    rows = []
+    for index, label_before, label_after in zip(chosen, before, after, strict=True):
+        example = data.validation[index]
+        rows.append(qualitative.Row(example.id, example.image, example.label, label_before, label_after))
+    return rows
+
+
+def write_tables(
+    directory: RunDirectory,
+    plan: "Plan",
+    table: Table,
+    scores: dict[str, Any],
+    journal: list[dict[str, Any]],
+    holdout_ids: list[str],
+) -> None:
+    """`table1.csv`, `table1.md` and `summary.json`."""
+    dataset = plan.experiment.dataset
+    caption = [
+        f"{plan.experiment.name}: {dataset.name}, split {plan.experiment.validation_split}, IoU in per cent.",
+        "",
+        _scores_in_words(scores),
+    ]
+    directory.write("report/table1.csv", table.csv())
+    directory.write("report/table1.md", table.markdown(caption))
+    peaks = [event for event in journal if event["event"] == "peak"]
+    directory.write(
+        "report/summary.json",
+        json.dumps(
+            {
+                **scores,
+                "classes": {name: values for name, values in table.rows},
+                "columns": ["baseline", "load", "gain", "gain_low", "gain_high", "paper_baseline", "paper_load"],
+                "cycles": sum(event["event"] == "cycle_end" for event in journal),
+                "peaks": [{"cycle": p["cycle"], "iteration": p["iteration"], "miou": p["miou"]} for p in peaks],
+                "holdout_ids": holdout_ids,
+                "seconds": seconds_by_phase(directory.path),
+                "settings": settings(plan),
+            },
+            indent=1,
+        )
+        + "\n",
+    )
+
+
+def settings(plan: "Plan") -> dict[str, Any]:
+    """All that a score depends on, to be printed beside it."""
+    experiment = plan.experiment
+    return {
+        "dataset": experiment.dataset.name,
+        "split": experiment.validation_split,
+        "segmentor": plan.segmentor.description,
+        "output_stride": plan.segmentor.output_stride,
+        "crop": list(experiment.crop),
+        "scales": [1.0],
+        "flip": False,
+        "resizing": "bilinear, aligned corners",
+        "padding": "bottom and right, 127.5",
+        "void": "255 ignored",
+        "absent_classes": "left out of the mean",
+        "seed": experiment.seed,
+    }
+
+
+def seconds_by_phase(run_dir: Path) -> dict[str, float]:
+    """The sums of `timings.jsonl`."""
+    totals: dict[str, float] = {}
+    timings = run_dir / "timings.jsonl"
+    for line in timings.read_text().splitlines() if timings.is_file() else []:
+        entry = json.loads(line)
+        totals[entry["phase"]] = round(totals.get(entry["phase"], 0.0) + entry["seconds"], 1)
+    return totals
+
+
+def _scores_in_words(scores: dict[str, Any]) -> str:
+    lines = []
+    for name, meaning in (
+        ("full", "all images"),
+        ("holdout", "hold-out (LoAd chose its model on these)"),
+        ("untouched", "untouched images (the honest gain)"),
+    ):
+        score = scores[name]
+        if score["baseline"] is None:
+            continue
+        text = f"{meaning}, {score['images']}: mIoU {score['baseline']:.2f}"
+        if score["load"] is not None:
+            text += (
+                f" -> {score['load']:.2f}, gain {score['gain']:+.2f} "
+                f"(95 % interval {score['gain_low']:+.2f} to {score['gain_high']:+.2f})"
+            )
+        lines.append(text)
+    return "\n\n".join(lines)
+
+
+def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
+    """The command `evaluate`: the segmentor's table on the validation split, settings printed beside it.
+
+    Args:
+      plan: the assembled experiment.
+      run_dir: where `report/table1.csv` and `summary.json` go; None prints only.
+    """
+    experiment = plan.experiment
+    if not plan.segmentor.pretrained:
+        raise UserError(
+            f"{plan.segmentor.description} is not trained; evaluate a segmentor with weights, or train with load_tf.main."
+        )
+    split = prepare(
+        experiment.dataset.split(experiment.validation_split),
+        experiment.dataset.num_classes,
+        f"{experiment.dataset.name} {experiment.validation_split}",
+    )
+    baseline = _evaluator(plan, split).evaluate("evaluate")
+    table = table1(experiment.dataset.class_names, baseline)
+    scores = summary(baseline, None, [])
+    print(table.text())
+    for name, value in settings(plan).items():
+        print(f"{name:>15}: {value}")
+    if run_dir is not None:
+        for name, content in (
+            ("table1.csv", table.csv()),
+            ("table1.md", table.markdown()),
+            ("summary.json", json.dumps({**scores, "settings": settings(plan)}, indent=1) + "\n"),
+        ):
+            path = run_dir / "report" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+
+def stored_table(directory: RunDirectory) -> str:
+    """The Markdown table of a finished run."""
+    return (directory.path / "report" / "table1.md").read_text()
+
+
+def write_environment(directory: RunDirectory, plan: "Plan") -> None:
+    """`environment.json`; a resume under another environment is refused, since its bits would differ.
+
+    Raises:
+      UserError: naming what differs.
+    """
+    environment = plan.runtime.environment()
+    file = directory.path / "environment.json"
+    if file.is_file() and directory.state:
+        before = json.loads(file.read_text())
+        for name, value in environment.items():
+            if before.get(name) != value:
+                raise UserError(
+                    f"{directory.path} was begun with {name} {before.get(name)!r}, now it is {value!r}; results would not "
+                    "be those of one run. Resume where it was begun, or choose another --run_dir."
+                )
+        return
+    revision = {"git_revision": _git_revision(), "seed": plan.experiment.seed}
+    directory.write("environment.json", json.dumps({**environment, **revision}, indent=1) + "\n")
+
+
+def _git_revision() -> str | None:
+    """The checkout's revision, or None where the package is installed."""
+    package = Path(__file__).resolve().parents[2]
+    if not (package / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(package), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,106 @@
+"""One line for every event, so that a person who looks in the morning sees where the game stands."""
+
+import math
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Terminal:
+    """Prints a run's events in plain words on standard output, between the progress bars."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._start = math.nan
+        self._lower = self._upper = 0.0
+        self._update: dict[str, Any] = {}
+        self._began = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Prints an event of the journal, if it is one people want to see."""
+        show = {
+            "stage_one": self._stage_one,
+            "start": self._start_of_load,
+            "update": self._update_of_segmentor,
+            "evaluate": self._evaluate,
+            "peak": self._peak,
+            "cycle_end": self._cycle_end,
+            "buffer": self._buffer,
+            "maps": self._maps,
+            "discriminator": self._discriminator,
+            "discriminator_end": self._discriminator_end,
+        }.get(event["event"])
+        if show is not None:
+            minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+            line = show(event)
+            if line:
+                self.say(f"[{minutes:3d}:{seconds:02d}] {line}")
+
+    def _stage_one(self, event: dict[str, Any]) -> str:
+        return (
+            f"stage 1, epoch {event['epoch']}/{event['epochs']}: cross-entropy {event['loss']:.4f}, "
+            f"hold-out mIoU {100 * event['miou']:.2f} (best {100 * event['best']:.2f})"
+        )
+
+    def _start_of_load(self, event: dict[str, Any]) -> str:
+        self._start, self._lower, self._upper = event["miou"], event["lower"], event["upper"]
+        return f"LoAd starts from hold-out mIoU {100 * event['miou']:.2f}"
+
+    def _update_of_segmentor(self, event: dict[str, Any]) -> str | None:
+        self._update = event
+        if event["finite"]:
+            return None
+        return (
+            f"cycle {event['cycle']}, iteration {event['iteration']}: loss or gradient not finite, update not applied"
+        )
+
+    def _evaluate(self, event: dict[str, Any]) -> str:
+        change = f", {100 * (event['miou'] - self._start):+.2f}" if math.isfinite(self._start) else ""
+        health = ""
+        if self._update.get("loss") is not None:
+            health = f", loss {self._update['loss']:+.3f}, gradient {self._update['gradient_norm']:.3g}"
+        return (
+            f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU {100 * event['miou']:.2f}"
+            f"{change}{health}"
+        )
+
+    def _peak(self, event: dict[str, Any]) -> str:
+        gain = 100 * (event["miou"] - self._start)
+        self._start = event["miou"]
+        return f"peak {event['model']}: hold-out mIoU {100 * event['miou']:.2f} ({gain:+.2f}), the new start model"
+
+    def _cycle_end(self, event: dict[str, Any]) -> str:
+        reason = {
+            "patience": "its iterations are used up",
+            "lower_bound": "it fell to the lower bound",
+            "non_finite": "a number was not finite",
+        }[event["reason"]]
+        return f"cycle {event['cycle']} ends after {event['iteration']} iterations: {reason}"
+
+    def _buffer(self, event: dict[str, Any]) -> str:
+        return f"buffer: [{' | '.join(event['sets'])}]"
+
+    def _maps(self, event: dict[str, Any]) -> str:
+        return f"{event['model']}: {100 * event['changed_share']:.2f} % of the hold-out's label map points changed"
+
+    def _discriminator(self, event: dict[str, Any]) -> str:
+        return (
+            f"discriminator, epoch {event['epoch']}: loss {event['training_loss']:.3f}; on the hold-out loss "
+            f"{event['loss']:.3f}, real {event['real_accuracy']:.2f}, fake {event['fake_accuracy']:.2f}, "
+            f"pairs {event['pair_accuracy']:.2f}"
+        )
+
+    def _discriminator_end(self, event: dict[str, Any]) -> str:
+        reason = {
+            "sufficient_accuracy": "accurate enough",
+            "loss_not_falling": "its hold-out loss does not fall any more",
+            "max_epochs": "its epochs are used up",
+        }[event["reason"]]
+        return f"discriminator: {reason}; epoch {event['best']} is kept"

@@ -1,0 +1,26 @@
+"""The official DeepLab networks as a segmentor of an experiment."""
+
+import gin
+
+from load_tf.segmentors.official_checkpoint import from_official_checkpoint, open_weights, read_architecture
+from load_tf.segmentors.segmentor import Segmentor
+
+
+@gin.configurable
+def official_deeplab(num_classes: int, checkpoint: str = gin.REQUIRED, output_stride: int = 16) -> Segmentor:
+    """An official DeepLab with its official weights; see `from_official_checkpoint`.
+
+    With another number of classes than the checkpoint's the logits layer is new, so stage 1 has to train it.
+
+    Args:
+      num_classes: K, of the data set.
+      checkpoint: a checkpoint's prefix, folder, archive or frozen graph.
+      output_stride: 8, 16 or 32; the paper's is 16.
+    """
+    found = read_architecture(open_weights(checkpoint))
+    model = from_official_checkpoint(checkpoint, output_stride, num_classes)
+    pretrained = found.num_classes == num_classes
+    description = f"{found}, output stride {output_stride}, from {checkpoint}"
+    if not pretrained:
+        description += f", new logits for {num_classes} classes"
+    return Segmentor(model, pretrained, description, output_stride)

@@ -1,0 +1,192 @@
+"""What is inside the SavedModel: padding, the segmentor and the up-sampling as one graph for images of any size.
+
+The numerics are those of `load_tf.segmentors.labelling`; only the size arithmetic is restated on tensors, since the
+size of an image is known no sooner than the graph runs.
+"""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from load_tf.segmentors import labelling
+
+IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+IMAGE_BYTES = tf.TensorSpec(None, tf.string, name="image_bytes")
+
+
+def padded_size(size: tf.Tensor, crop: labelling.Size) -> tf.Tensor:
+    """`labelling.padded_size` on tensors.
+
+    Args:
+      size: int32 [2], height and width of an image in pixels.
+      crop: (height, width) in pixels.
+
+    Returns:
+      int32 [2].
+    """
+    crop_size = tf.constant(crop, tf.int32)
+    return tf.where(size <= crop_size, crop_size, (size + 14) // 16 * 16 + 1)
+
+
+def refusals(images: tf.Tensor, max_pixels: int) -> list[tf.Operation]:
+    """Assertions that a batch has an image, and no image more than `max_pixels` pixels; messages name the sizes.
+
+    Args:
+      images: [B, H, W, 3].
+      max_pixels: the limit of H * W.
+    """
+    batch, height, width = (tf.shape(images, out_type=tf.int64)[axis] for axis in range(3))
+    size = tf.strings.format(
+        "the image has {} x {} = {} pixels (height x width); this model was exported for at most {} (max_pixels).",
+        (height, width, height * width, tf.constant(max_pixels, tf.int64)),
+    )
+    return [
+        tf.debugging.Assert(batch > 0, ["the batch holds no image."]),
+        tf.debugging.Assert(height * width <= max_pixels, [size]),
+    ]
+
+
+def decode_one(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes the only image of a request.
+
+    Pixels are taken as they are stored: an EXIF orientation is not applied, as in the official data pipeline.
+
+    Args:
+      image_bytes: string of shape [] or [1] (any with one element), an encoded JPEG, PNG, BMP or GIF (first frame).
+
+    Returns:
+      uint8 [1, H, W, 3].
+    """
+    count = tf.size(image_bytes)
+    message = tf.strings.format("image_bytes takes one image a call; it was given {}.", count)
+    with tf.control_dependencies([tf.debugging.Assert(tf.equal(count, 1), [message])]):
+        encoded = tf.reshape(image_bytes, [-1])[0]
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])[tf.newaxis]
+
+
+class ServedSegmentor(tf.Module):
+    """A segmentor with everything between a uint8 image and its label map.
+
+    The functions are the signatures of the SavedModel; called here, they run on the live model, which is how another
+    exporter (TFLite, say) gets concrete functions of its own.
+    """
+
+    def __init__(
+        self,
+        segmentor: keras.Model,
+        *,
+        crop: labelling.Size,
+        class_names: Sequence[str],
+        colours: Sequence[Sequence[int]],
+        max_pixels: int,
+    ) -> None:
+        """See `load_tf.serving.saved_model.export` for the arguments."""
+        super().__init__(name="served_segmentor")
+        if not segmentor.built:
+            # A model that makes its variables on the first call can't make them while it is traced.
+            segmentor(tf.zeros([1, *crop, 3]), training=False)
+        # Only the variables belong to what is saved: a compiled model also carries an optimizer with its slots.
+        self._variables = list(segmentor.variables)
+        # One function that all signatures call, so that the network stands in the file once.
+        self._logits = _inference(segmentor)
+        self._crop = (int(crop[0]), int(crop[1]))
+        self._class_names = tuple(class_names)
+        self._colours = tuple(tuple(int(value) for value in colour) for colour in colours)
+        self._max_pixels = int(max_pixels)
+
+    @tf.function(input_signature=[IMAGES])
+    def label_maps(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Label maps.
+
+        Args:
+          images: uint8 [B, H, W, 3], RGB, B > 0. All of one size, any size up to `max_pixels` (H * W).
+
+        Returns:
+          `label_maps`: uint8 [B, H, W], values in [0, K).
+        """
+        return {"label_maps": self._label_maps(images)}
+
+    @tf.function(input_signature=[IMAGES])
+    def probabilities(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Label maps and class probabilities.
+
+        Args:
+          images: as `label_maps`.
+
+        Returns:
+          `label_maps`: uint8 [B, H, W]; `probabilities`: float32 [B, H, W, K], the soft-max of the up-sampled logits.
+        """
+        logits, size, padded = self._padded_logits(images)
+        maps = labelling.label_maps(logits, padded)
+        soft = tf.nn.softmax(labelling.upsample(logits, padded))
+        return {
+            "label_maps": maps[:, : size[0], : size[1]],
+            "probabilities": soft[:, : size[0], : size[1]],
+        }
+
+    @tf.function(input_signature=[IMAGE_BYTES])
+    def encoded_image(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The label map of one encoded image.
+
+        Args:
+          image_bytes: string [] or [1]; see `decode_one`. TensorFlow Serving's REST interface makes [1] of
+            `{"instances": [{"b64": ...}]}` and [] of `{"inputs": {"b64": ...}}`.
+
+        Returns:
+          `label_maps`: uint8 [*S, H, W], where S is the shape of `image_bytes`: the row format wants the batch
+          dimension back that it put in.
+        """
+        label_map = self._label_maps(decode_one(image_bytes))[0]
+        return {"label_maps": tf.reshape(label_map, tf.concat([tf.shape(image_bytes), tf.shape(label_map)], 0))}
+
+    @tf.function(input_signature=[])
+    def metadata(self) -> dict[str, tf.Tensor]:
+        """What travels with the model.
+
+        Returns:
+          `class_names`: string [K], UTF-8; `colours`: uint8 [K, 3], RGB; `crop`: int32 [2], height and width;
+          `max_pixels`: int64 [].
+        """
+        return {
+            "class_names": tf.constant(self._class_names, tf.string),
+            "colours": tf.constant(self._colours, tf.uint8),
+            "crop": tf.constant(self._crop, tf.int32),
+            "max_pixels": tf.constant(self._max_pixels, tf.int64),
+        }
+
+    def _padded_logits(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The logits [B, h, w, K] of the padded images, the images' size and the padded size, both int32 [2]."""
+        size = tf.shape(images)[1:3]
+        with tf.control_dependencies(refusals(images, self._max_pixels)):
+            images = tf.identity(images)
+        padded = padded_size(size, self._crop)
+        batch = tf.map_fn(
+            lambda image: labelling.pad_image(image, padded),
+            images,
+            fn_output_signature=tf.TensorSpec([None, None, 3], tf.float32),
+        )
+        return self._logits(batch), size, padded
+
+    def _label_maps(self, images: tf.Tensor) -> tf.Tensor:
+        """As `label_maps`."""
+        logits, size, padded = self._padded_logits(images)
+        # Image by image: the up-sampled logits, 4 K bytes a pixel, are by far the largest tensor of the graph.
+        maps = tf.map_fn(
+            lambda one: labelling.label_maps(one[tf.newaxis], padded)[0],
+            logits,
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
+        )
+        return maps[:, : size[0], : size[1]]
+
+
+def _inference(segmentor: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The segmentor in inference mode as one function, float32 [B, H, W, 3] -> float32 [B, h, w, K]."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        return tf.cast(segmentor(images, training=False), tf.float32)
+
+    return logits

@@ -1,0 +1,172 @@
+"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3; READING)."""
+
+import dataclasses
+from typing import Literal
+
+import keras
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from load_tf.conditioning import one_hot, split_by_class
+from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorTraining:
+    """How the discriminator is trained before each cycle; the defaults are the paper's, where it is silent READING's.
+
+    Attributes:
+      batch_size: maps in a batch: 8 pairs of a real and a fake map.
+      learning_rate: of the optimizer.
+      optimizer: "adagrad", the paper's, or "adam".
+      union: the literal union of all maps, in place of pairs.
+      sufficient_accuracy: pair accuracy on the hold-out at which training stops.
+      patience: epochs in which the hold-out loss may fail to fall.
+      max_epochs: at the most, before each cycle.
+      first_max_epochs: the same before the first cycle, when it knows nothing; None: as `max_epochs`.
+      keep_weights: it goes on from the weights (and accumulators) it had; False: it starts anew before each cycle.
+    """
+
+    batch_size: int = 16
+    learning_rate: float = 0.01
+    optimizer: Literal["adagrad", "adam"] = "adagrad"
+    union: bool = False
+    sufficient_accuracy: float = 0.9
+    patience: int = 3
+    max_epochs: int = 20
+    first_max_epochs: int | None = None
+    keep_weights: bool = True
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("adagrad", "adam"):
+            raise UserError(f"DiscriminatorTraining.optimizer is {self.optimizer!r}; expected 'adagrad' or 'adam'.")
+        if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
+            raise UserError(f"DiscriminatorTraining.learning_rate is {self.learning_rate!r}; expected a number above 0.")
+        for name in ("batch_size", "patience", "max_epochs"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise UserError(f"DiscriminatorTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
+        if self.optimizer == "adam":
+            return keras.optimizers.Adam(self.learning_rate, name="discriminator")
+        return keras.optimizers.Adagrad(self.learning_rate, name="discriminator")
+
+
+@dataclasses.dataclass
+class DiscriminatorProgress:
+    """Where a training of the discriminator stands; plain values, part of a commit."""
+
+    cycle: int
+    epoch: int = 0
+    best_loss: float | None = None
+    best_epoch: int = 0
+
+    def is_over(self, settings: DiscriminatorTraining, pair_accuracy: float) -> str | None:
+        """Why training stops after this epoch, or None."""
+        limit = settings.max_epochs
+        if self.cycle == 0 and settings.first_max_epochs is not None:
+            limit = settings.first_max_epochs
+        if pair_accuracy >= settings.sufficient_accuracy:
+            return "sufficient_accuracy"
+        if self.epoch - self.best_epoch >= settings.patience:
+            return "loss_not_falling"
+        return "max_epochs" if self.epoch >= limit else None
+
+
+class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
+    """Binary cross-entropy on logits, ground truth 1, generated 0; both terms of equation (2).
+
+    `train` runs the steps of an epoch and returns the mean `loss`; `evaluate` measures the hold-out in inference mode,
+    as the adversarial step uses the network, and returns `loss`, `real_accuracy`, `fake_accuracy`, `pair_accuracy` (how
+    often the real map of an image has the higher logit) and `margin` (mean difference of the two logits).
+    """
+
+    def __init__(
+        self,
+        discriminator: ConditionalDiscriminator,
+        settings: DiscriminatorTraining,
+        num_classes: int,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        orbit.StandardTrainer.__init__(self, None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
+        orbit.StandardEvaluator.__init__(self, None)
+        self.discriminator, self.settings = discriminator, settings
+        self.num_classes, self.strategy = num_classes, strategy
+        with strategy.scope():
+            self.optimizer = settings.make_optimizer()
+            self.optimizer.build(discriminator.trainable_variables)
+            self._loss = tf.Variable(0.0, trainable=False, name="discriminator_loss")
+            self._maps = tf.Variable(0.0, trainable=False, name="discriminator_maps")
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Weights, moving averages and optimizer slots: all that a restart needs."""
+        return [*self.discriminator.variables, *self.optimizer.variables]
+
+    def train_loop_begin(self) -> None:
+        self._loss.assign(0.0)
+        self._maps.assign(0.0)
+
+    def train_step(self, iterator: tf.data.Iterator) -> None:
+        loss, count = self.strategy.run(self._update, args=(next(iterator),))
+        self._loss.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None))
+        self._maps.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, count, axis=None))
+
+    def _inputs(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        maps = one_hot(batch["maps"], self.num_classes)
+        return split_by_class(batch["images"], maps, self.discriminator.settings.image_range)
+
+    def _update(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        replica = tf.distribute.get_replica_context()
+        count = tf.cast(tf.shape(batch["real"])[0], tf.float32)
+        global_count = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
+        variables = self.discriminator.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"])
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["real"], logits)
+            total = tf.reduce_sum(losses * batch["weights"])
+            loss = total / global_count
+        self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+        return total, count
+
+    def train_loop_end(self) -> dict[str, float]:
+        return {"loss": float(self._loss.numpy()) / float(self._maps.numpy())}
+
+    def eval_begin(self) -> None:
+        self._outputs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def eval_step(self, iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
+        batch = next(iterator)
+        return {"real": batch["real"], "logits": self.discriminator(self._inputs(batch), training=False)}
+
+    def eval_reduce(self, state: object = None, step_outputs: dict[str, tf.Tensor] | None = None) -> object:
+        assert step_outputs is not None
+        self._outputs.append((step_outputs["real"].numpy(), step_outputs["logits"].numpy()))
+        return state
+
+    def eval_end(self, outputs: object = None) -> dict[str, float]:
+        real = np.concatenate([r for r, _ in self._outputs])
+        logits = np.concatenate([x for _, x in self._outputs]).astype(np.float64)
+        return pair_measures(logits[real == 1], logits[real == 0])
+
+
+def pair_measures(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
+    """How well the discriminator tells maps apart.
+
+    Args:
+      real: [n] logits of ground truth; `fake`: [n] logits of generated maps of the same images.
+
+    Returns:
+      `loss` (mean binary cross-entropy), `real_accuracy`, `fake_accuracy`, `pair_accuracy` (a tie counts half),
+      `margin` (mean of real - fake).
+    """
+    loss = (np.logaddexp(0, -real).mean() + np.logaddexp(0, fake).mean()) / 2
+    return {
+        "loss": float(loss),
+        "real_accuracy": float(np.mean(real > 0)),
+        "fake_accuracy": float(np.mean(fake < 0)),
+        "pair_accuracy": float(np.mean(real > fake) + np.mean(real == fake) / 2),
+        "margin": float(np.mean(real - fake)),
+    }

@@ -1,0 +1,143 @@
+"""Stage 1: cross-entropy training "up to a reasonable performance" of a segmentor that is not pre-trained (section 2)."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import orbit
+import tensorflow as tf
+
+from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.data.grid import Size
+from load_tf.errors import UserError
+from load_tf.label_maps import stream
+from load_tf.randomness import generator
+from load_tf.segmentors.labelling import PADDING_VALUE, upsample
+
+
+@dataclasses.dataclass(frozen=True)
+class StageOne:
+    """Supervised training; the schedule is DeepLab's (SGD, momentum 0.9, polynomial decay of power 0.9).
+
+    Attributes:
+      epochs: passes over D_t; the one that scores best on the hold-out is kept.
+      batch_size: images in a step.
+      learning_rate: at the start; it falls to 0 as `(1 - step / steps) ** 0.9`.
+      momentum: of SGD.
+      flip: mirror half of the images, drawn by key.
+      shift: pixels by which an image may move, per axis, drawn by key; what it uncovers is padding.
+      clip_norm: of all gradients together; it keeps the first steps from random weights in bounds.
+    """
+
+    epochs: int = 30
+    batch_size: int = 8
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    flip: bool = True
+    shift: int = 0
+    clip_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise UserError(f"StageOne.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+        if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
+            raise UserError(f"StageOne.learning_rate is {self.learning_rate!r}; expected a number above 0.")
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pixel-wise cross-entropy, the first term of equation (2), void left out.
+
+    Args:
+      logits: [B, h, w, K] float32; up-sampled to the labels' size with aligned corners.
+      labels: [B, H, W] uint8; IGNORE_LABEL where void.
+
+    Returns:
+      The sum over all pixels that are not void, and their number, both float32 scalars.
+    """
+    visible = labels != IGNORE_LABEL
+    targets = tf.where(visible, tf.cast(labels, tf.int32), 0)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, upsample(logits, tf.shape(labels)[1:]))
+    weights = tf.cast(visible, tf.float32)
+    return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
+
+
+class CrossEntropyTrainer(orbit.StandardTrainer):
+    """Trains a segmentor by cross-entropy, batch statistics moving; `train` returns the mean `loss` per pixel."""
+
+    def __init__(
+        self, segmentor: keras.Model, settings: StageOne, total_steps: int, strategy: tf.distribute.Strategy
+    ) -> None:
+        super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
+        self.segmentor, self.strategy = segmentor, strategy
+        with strategy.scope():
+            schedule = keras.optimizers.schedules.PolynomialDecay(settings.learning_rate, total_steps, 0.0, power=0.9)
+            self.optimizer = keras.optimizers.SGD(
+                schedule, momentum=settings.momentum, global_clipnorm=settings.clip_norm, name="cross_entropy"
+            )
+            self.optimizer.build(segmentor.trainable_variables)
+            self._loss = tf.Variable(0.0, trainable=False, name="cross_entropy")
+            self._steps = tf.Variable(0.0, trainable=False, name="cross_entropy_steps")
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a restart needs."""
+        return [*self.segmentor.variables, *self.optimizer.variables]
+
+    def train_loop_begin(self) -> None:
+        self._loss.assign(0.0)
+        self._steps.assign(0.0)
+
+    def train_step(self, iterator: tf.data.Iterator) -> None:
+        loss = self.strategy.run(self._update, args=(next(iterator),))
+        self._loss.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None))
+        self._steps.assign_add(1.0)
+
+    def _update(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        variables = self.segmentor.trainable_variables
+        with tf.GradientTape() as tape:
+            total, pixels = cross_entropy(self.segmentor(batch["images"], training=True), batch["labels"])
+            loss = total / replica.all_reduce(tf.distribute.ReduceOp.SUM, pixels)
+        self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+        return loss
+
+    def train_loop_end(self) -> dict[str, float]:
+        return {"loss": float(self._loss.numpy()) / float(self._steps.numpy())}
+
+
+def steps_per_epoch(images: int, settings: StageOne) -> int:
+    """Whole batches in a pass over D_t; what is left over comes first in no epoch, since each has its own order."""
+    return max(1, images // settings.batch_size)
+
+
+def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: int, epoch: int) -> tf.data.Dataset:
+    """One epoch of images and label maps, padded to the crop, in an order and with an augmentation drawn by key.
+
+    Returns:
+      Elements with `images` float32 [B, H, W, 3] and `labels` uint8 [B, H, W].
+    """
+    random = generator(seed, "stage 1", epoch)
+    order = random.permutation(len(split))
+    flips = random.random(len(split)) < 0.5
+    shifts = random.integers(-settings.shift, settings.shift + 1, size=(len(split), 2))
+    size = min(settings.batch_size, len(split))
+
+    def batch(start: int) -> tuple[np.ndarray, ...]:
+        images = np.full((size, *crop, 3), PADDING_VALUE, np.float32)
+        labels = np.full((size, *crop), IGNORE_LABEL, np.uint8)
+        for row, place in enumerate(range(start, start + size)):
+            image, label, _ = split[int(order[place])]
+            if settings.flip and flips[place]:
+                image, label = image[:, ::-1], label[:, ::-1]
+            (to_y, from_y), (to_x, from_x) = (
+                (slice(max(s, 0), min(n + s, c)), slice(max(-s, 0), min(n, c - s)))
+                for s, n, c in zip(shifts[place], label.shape, crop, strict=True)
+            )
+            images[row, to_y, to_x] = image[from_y, from_x]
+            labels[row, to_y, to_x] = label[from_y, from_x]
+        return images, labels
+
+    specification = (tf.TensorSpec([size, *crop, 3], tf.float32), tf.TensorSpec([size, *crop], tf.uint8))
+    starts = range(0, steps_per_epoch(len(split), settings) * size, size)
+    return stream(batch, starts, specification).map(lambda images, labels: {"images": images, "labels": labels})

@@ -1,0 +1,42 @@
+"""Packaging: the versions are those the tests were run with; the upper bounds keep next month's install the same."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="load-tf",
+    version="0.1.0",
+    description="Lookahead adversarial semantic segmentation (LoAd) in TensorFlow 2 and Keras 3",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.13",
+    packages=[*find_packages(include=["load_tf", "load_tf.*"]), "load_tf.configs"],
+    # The folder is called gin, as users expect; as a package of that name it would shadow gin-config.
+    package_dir={"load_tf.configs": "gin"},
+    package_data={"load_tf.configs": ["*.gin"]},
+    install_requires=[
+        "tensorflow>=2.20,<2.21",
+        "keras>=3.15,<3.16",
+        "tf-models-official>=2.20,<2.21",  # orbit's inner loops
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "array_record>=0.5,<1",  # random access to prepared tfds data sets
+        "numpy>=2,<2.5",
+        "absl-py>=1.4,<2",
+        "gin-config>=0.5,<0.6",
+        "matplotlib>=3.10,<3.12",  # the figures of the report
+        "pillow>=11,<14",  # palette masks, whose indices TensorFlow's PNG decoder does not give
+        "tqdm>=4.66,<5",  # progress bars
+    ],
+    extras_require={
+        "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5"],
+        "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
+    },
+    entry_points={
+        "console_scripts": [
+            "load_tf=load_tf.main:main",
+            "load_tf-evaluate=load_tf.evaluate:main",
+            "load_tf-predict=load_tf.predict:main",
+        ]
+    },
+)
