@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from load_tf.errors import UserError
 
@@ -45,8 +45,12 @@ def run(main: Callable[[], None]) -> None:
 
 
 def quiet_tensorflow() -> None:
-    """Silences the start-up lines of TensorFlow's C++ part; must come before its import."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Silences TensorFlow's notes to its developers; what goes wrong still comes as an exception.
+
+    Must come before its import. TF_CPP_MIN_LOG_LEVEL in the environment wins.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.ERROR)
 
 
 def parse_gin() -> str:

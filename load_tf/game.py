@@ -70,6 +70,7 @@ class AdversarialGame:
             self.discriminator = players.discriminator.build(num_classes, seed)
             self.start = Snapshot(segmentor.variables)
             self.best = Snapshot(segmentor.variables)
+            self.present = Snapshot(segmentor.variables)
         self.discriminator_trainer = DiscriminatorTrainer(
             self.discriminator, players.discriminator_training, num_classes, strategy
         )
@@ -136,14 +137,13 @@ class AdversarialGame:
 
     def aggregate(self, name: str, cycle: int) -> None:
         began = time.monotonic()
-        present = Snapshot(self.segmentor.variables)
-        present.take()
+        self.present.take()
         if not name.startswith("ge"):
             self.start.put_back()
         self.sets[name] = LabelMapSet(
             self._maps_of(self.training, f"maps of {name}"), self._maps_of(self.holdout, f"maps of {name}"), cycle
         )
-        present.put_back()
+        self.present.put_back()
         self._changed |= {f"label_maps/{name}"}
         self._record_change(name)
         self.run.time("aggregation", time.monotonic() - began, images=len(self.training) + len(self.holdout))

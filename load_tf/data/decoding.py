@@ -189,7 +189,7 @@ def _from_wide(values: np.ndarray, name: str) -> np.ndarray:
 
 def _from_colours(pixels: np.ndarray, name: str, colour_table: Mapping[Colour, int] | None) -> np.ndarray:
     """Labels of RGBA [H, W, 4] pixels."""
-    if colour_table is None:
+    if not colour_table:
         raise UserError(
             f"mask {name} is an RGB image and no colour table is given; expected a palette or grey PNG of labels, "
             "or a colour table."

@@ -76,7 +76,7 @@ def table1(
     """Table 1 of a run, or, without `load`, of a model alone.
 
     Args:
-      class_names: K names. The paper's columns are filled if they are VOC's 21.
+      class_names: K names. If they are VOC's 21, a run has the paper's columns beside it.
       baseline: int64 [N, K, K], confusion matrices per image of the segmentor before LoAd.
       load: int64 [N, K, K], of the same images after LoAd; None fills the baseline's column only.
       seed: of the bootstrap.
@@ -99,7 +99,7 @@ def table1(
             [*intervals.low, intervals.miou_low],
             [*intervals.high, intervals.miou_high],
         ]
-    paper = tuple(class_names) == VOC_CLASS_NAMES
+    paper = load is not None and tuple(class_names) == VOC_CLASS_NAMES
     rows = []
     for name, values in zip([*class_names, MEAN], zip(*columns, strict=True), strict=True):
         rows.append((name, (*(_per_cent(value) for value in values), *(TABLE_1[name] if paper else (None, None)))))

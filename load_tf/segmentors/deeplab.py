@@ -1,7 +1,8 @@
 """DeepLabv3 and DeepLabv3+ with the numerics of the official graph (research/deeplab/model.py).
 
-Chen et al. 2018, with separable convolutions in ASPP and decoder. Any number of classes, any input size: the image-level
-feature is pooled over the whole feature map, which is the official pooling where the input has the crop's size.
+Chen et al. 2018, with separable convolutions in ASPP and decoder. Any number of classes, any input size: the
+image-level feature is pooled over the whole feature map, which is the official pooling where the input has the crop's
+size.
 """
 
 import dataclasses
@@ -62,9 +63,9 @@ def deeplab(
 ) -> keras.Model:
     """Builds the network, freshly initialised as the official code does it.
 
-    There is no dropout layer. The official graph drops a tenth of `concat_projection`'s output in training only; a Keras
-    dropout layer would bring a random state that checkpoints do not hold, and everything here that fine-tunes a
-    pre-trained DeepLab does so in inference mode (the adversarial steps must see what the evaluation sees).
+    There is no dropout layer. The official graph drops a tenth of `concat_projection`'s output in training only; a
+    Keras dropout layer would bring a random state that checkpoints do not hold, and the adversarial steps run the
+    network in inference mode, since the discriminator must see what the evaluation sees.
 
     Args:
       architecture: which network.
@@ -108,7 +109,7 @@ def deeplab(
 def aspp(
     blocks: Blocks, features: keras.KerasTensor, rates: tuple[int, ...], image_pooling: bool, filters: int = _FILTERS
 ) -> keras.KerasTensor:
-    """Atrous spatial pyramid pooling: the branches in the order in which the official code joins them, and their projection.
+    """Atrous spatial pyramid pooling: the branches, joined in the official order, and their projection.
 
     Args:
       blocks: the head's settings.

@@ -34,7 +34,8 @@ def keras_model(num_classes: int, path: str = gin.REQUIRED, pretrained: bool = T
     probe = tuple(_PROBE if size is None else size for size in model.input_shape[1:3])
     if len(model.output_shape) != 4 or len(model.input_shape) != 4 or model.input_shape[-1] != 3:
         raise UserError(
-            f"{path}: maps {model.input_shape} to {model.output_shape}; expected [B, H, W, 3] to [B, h, w, {num_classes}]"
+            f"{path}: maps {model.input_shape} to {model.output_shape}; "
+            f"expected [B, H, W, 3] to [B, h, w, {num_classes}]"
         )
     if model.output_shape[-1] != num_classes:
         raise UserError(f"{path}: has {model.output_shape[-1]} output channels; the data set has {num_classes} classes")

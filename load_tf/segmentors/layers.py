@@ -69,9 +69,9 @@ class AlignedResize(keras.layers.Layer):
 class DepthwiseConv(keras.layers.Layer):
     """3x3 depthwise convolution without bias, strided or dilated.
 
-    Dilation goes through `tf.nn`, which rearranges space to batch. The native dilation of `DepthwiseConv2dNative` has the
-    same forward values and is faster on the CPU at small rates, but its gradient there ignores the rate without a word
-    (TensorFlow 2.20), and without oneDNN it does not run at all.
+    Dilation goes through `tf.nn`, which rearranges space to batch. The native dilation of `DepthwiseConv2dNative` has
+    the same forward values and is faster on the CPU at small rates, but its gradient there ignores the rate without a
+    word (TensorFlow 2.20), and without oneDNN it does not run at all.
 
     Args:
       stride: 1 or 2.
@@ -127,7 +127,8 @@ class DepthwiseConv(keras.layers.Layer):
 
 def input_scaling() -> keras.Layer:
     """RGB in [0, 255] to [-1, 1]; the padding value 127.5 becomes exactly 0 (`_preprocess_zero_mean_unit_range`)."""
-    return keras.layers.Rescaling(2.0 / 255.0, offset=-1.0, name="preprocessed")
+    # In float32 under any precision policy: 2/255 is no bfloat16, and the padding would be a signal.
+    return keras.layers.Rescaling(2.0 / 255.0, offset=-1.0, name="preprocessed", dtype="float32")
 
 
 class Blocks:

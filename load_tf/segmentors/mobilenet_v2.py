@@ -1,6 +1,7 @@
-"""MobileNetV2 as DeepLab's backbone: research/slim/nets/mobilenet/mobilenet_v2.py up to `layer_18`, by any depth multiplier.
+"""MobileNetV2 as DeepLab's backbone, with any depth multiplier.
 
-Sandler et al. 2018, table 2, without the last 1x1 convolution to 1280 channels.
+research/slim/nets/mobilenet/mobilenet_v2.py up to `layer_18`; Sandler et al. 2018, table 2,
+without the last 1x1 convolution to 1280 channels.
 """
 
 import keras

@@ -29,8 +29,13 @@ _ACCEPTED = "Xception-41, -65 or -71 or MobileNetV2 DeepLab"
 class Weights(Protocol):
     """Named arrays, read one at a time."""
 
-    source: str
-    shapes: Mapping[str, tuple[int, ...]]
+    @property
+    def source(self) -> str:
+        """The file, for messages."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Every array's shape by name."""
 
     def read(self, name: str) -> np.ndarray:
         """The array of that name."""
@@ -72,7 +77,7 @@ class CheckpointWeights:
 
 
 class FrozenGraphWeights:
-    """The model's variables in an official `frozen_inference_graph.pb`, which holds them as constants of the same names.
+    """The model's variables in an official `frozen_inference_graph.pb`: constants of the same names.
 
     A graph whose batch norm was folded has other constants; the importer then says which variables are missing.
 
@@ -105,24 +110,23 @@ class FrozenGraphWeights:
         return tf.make_ndarray(self._constants[name])
 
 
-def from_official_checkpoint(
-    path: str | Path, output_stride: int = 16, num_classes: int | None = None
-) -> keras.Model:
+def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_classes: int | None = None) -> keras.Model:
     """The official DeepLab of a checkpoint; which network it is, is read from its variables.
 
     Every variable of the model is filled and every variable of the checkpoint is used, or there is an error that names
     them. Momentum slots, exponential averages and `global_step` are not the model's.
 
     Args:
-      path: a checkpoint's prefix (or one of its files), a folder that holds one, an archive of the model zoo (`.tar.gz`,
-        unpacked beside itself), a frozen graph (`.pb`), or an archive's official name or address, which is downloaded to
-        `checkpoints/` of the current folder unless it is there. See `fetch.checkpoint_path`.
+      path: a checkpoint's prefix (or one of its files), a folder that holds one, an archive of the model zoo
+        (`.tar.gz`, unpacked beside itself), a frozen graph (`.pb`), or an archive's official name or address, which is
+        downloaded to `checkpoints/` of the current folder unless it is there. See `fetch.checkpoint_path`.
       output_stride: 8, 16 or 32; published scores say which.
       num_classes: K; None for the checkpoint's. With another number than the checkpoint's the logits layer is left out
         and starts from fresh values.
 
     Returns:
-      A model from RGB [B, H, W, 3] in [0, 255] to float32 logits before the last up-sampling, [B, h, w, K]: see `deeplab`.
+      A model from RGB [B, H, W, 3] in [0, 255] to float32 logits before the last up-sampling, [B, h, w, K]: see
+      `deeplab`.
 
     Raises:
       UserError: nothing is there, it is another network, or a variable is missing, left over or of another shape.
@@ -160,7 +164,9 @@ def read_architecture(weights: Weights) -> Architecture:
         what = other[0] if other else f"scopes {', '.join(sorted(scopes)[:5]) or '(none)'}"
         raise UserError(f"{source}: holds {what}; expected an {_ACCEPTED}")
     if "meta_architecture" in scopes:
-        raise UserError(f"{source}: holds {known[0]} with a dense prediction cell (DPC); expected an {_ACCEPTED} with ASPP")
+        raise UserError(
+            f"{source}: holds {known[0]} with a dense prediction cell (DPC); expected an {_ACCEPTED} with ASPP"
+        )
     classes = names.get(f"{_LOGITS}biases", ())
     if len(classes) != 1:
         raise UserError(

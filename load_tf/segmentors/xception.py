@@ -110,8 +110,9 @@ def _unit(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """One Xception module; its output and its second separable convolution's.
 
-    All but the last block rectify in front of each separable convolution and nowhere else; the skip connection takes the
-    input as it is, and nothing follows the sum. The last block rectifies after each depthwise and pointwise convolution.
+    All but the last block rectify in front of each separable convolution and nowhere else; the skip connection takes
+    the input as it is, and nothing follows the sum. The last block rectifies after each depthwise and pointwise
+    convolution.
     """
     inside = block.skip == "none"
     residual, second = inputs, inputs
@@ -128,7 +129,5 @@ def _unit(
         return residual, second
     shortcut = inputs
     if block.skip == "conv":
-        shortcut = blocks.conv(
-            inputs, block.depths[-1], f"{scope}/shortcut", stride=stride, relu=False, stddev=_STDDEV
-        )
+        shortcut = blocks.conv(inputs, block.depths[-1], f"{scope}/shortcut", stride=stride, relu=False, stddev=_STDDEV)
     return keras.layers.Add(name=f"{scope}/add".replace("/", "."))([residual, shortcut]), second

@@ -154,6 +154,8 @@ def test_painted_mask_is_looked_up() -> None:
         decode_mask(data, "m.png", table)
     with pytest.raises(UserError, match=r"m\.png is an RGB image and no colour table"):
         decode_mask(data, "m.png")
+    with pytest.raises(UserError, match=r"m\.png is an RGB image and no colour table"):
+        decode_mask(data, "m.png", {})
 
 
 def test_palette_that_contradicts_the_colour_table_is_refused() -> None:

@@ -94,7 +94,9 @@ def golden_model(folder: Path, net: str, output_stride: int, seed: int, rates: t
 def relative_error(actual: np.ndarray, golden: np.ndarray) -> float:
     """max|actual - golden| / rms(golden)."""
     assert actual.shape == golden.shape
-    return float(np.abs(np.asarray(actual, np.float64) - golden).max() / np.sqrt(np.mean(np.square(golden, dtype=float))))
+    return float(
+        np.abs(np.asarray(actual, np.float64) - golden).max() / np.sqrt(np.mean(np.square(golden, dtype=float)))
+    )
 
 
 def errors(model: keras.Model, net: str, golden: dict[str, np.ndarray], bgr: bool = False) -> dict[str, float]:

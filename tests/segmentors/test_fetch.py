@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: list[Callable[[Handler], None]] = []
         self.requests: list[tuple[str, str | None]] = []
+        self.statuses: list[int] = []
         self.stop = threading.Event()
 
     def url(self, path: str = "/model.bin") -> str:
@@ -66,6 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def head(self, status: int, **headers: object) -> None:
+        self.server.statuses.append(status)
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
@@ -166,6 +168,7 @@ def test_downloads_once_and_records_the_checksum(server: Server, tmp_path: Path)
 def test_resumes_what_was_cut_off(server: Server, tmp_path: Path) -> None:
     assert get(server, tmp_path, cut(100_000), whole()) == BODY
     assert server.ranges == [None, "bytes=100000-"]
+    assert server.statuses == [200, 206]
 
 
 def test_resumes_what_stalled(server: Server, tmp_path: Path) -> None:
@@ -179,6 +182,7 @@ def test_resumes_by_date_where_there_is_no_strong_tag(server: Server, tmp_path: 
     date = "Mon, 29 Jan 2018 10:00:00 GMT"
     assert get(server, tmp_path, cut(9, ETag='W/"1"', Last_Modified=date), whole(tag=date)) == BODY
     assert server.ranges == [None, "bytes=9-"]
+    assert server.statuses == [200, 206]
 
 
 def test_starts_over_when_the_server_ignores_ranges(server: Server, tmp_path: Path) -> None:
@@ -198,6 +202,7 @@ def test_starts_over_when_nothing_identifies_the_version(server: Server, tmp_pat
 def test_starts_over_when_the_file_has_changed(server: Server, tmp_path: Path) -> None:
     assert get(server, tmp_path, cut(100_000), whole(OTHER, tag='"v2"')) == OTHER
     assert server.ranges == [None, "bytes=100000-"]
+    assert server.statuses == [200, 200]
 
 
 @pytest.mark.parametrize(
@@ -270,9 +275,12 @@ def test_follows_redirections(server: Server, tmp_path: Path) -> None:
     assert [path for path, _ in server.requests] == ["/model.bin", *(f"/hop{n}" for n in (301, 302, 303, 307, 308))]
 
 
-def test_a_server_that_never_closes_has_still_sent_everything(server: Server, tmp_path: Path) -> None:
+def test_a_server_that_never_closes_has_still_sent_everything(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert get(server, tmp_path, cut(len(BODY), stall=True), patience=STALLED) == BODY
     assert len(server.requests) == 1
+    assert caplog.messages == []
 
 
 def test_chunked_and_unannounced_lengths(server: Server, tmp_path: Path) -> None:
@@ -667,3 +675,20 @@ def test_folders_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "model.bin").mkdir()
     with pytest.raises(UserError, match=r"model\.bin is not a plain file: delete it"):
         fetch("http://127.0.0.1/model.bin", tmp_path)
+
+
+def test_nothing_has_the_final_name_before_the_rename(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(part: Path, _: Path) -> None:
+        assert part.read_bytes() == BODY
+        raise OSError(5, "Input/output error")
+
+    server.answers = [whole()]
+    with monkeypatch.context() as patch:
+        patch.setattr(fetching.Path, "rename", broken)
+        with pytest.raises(UserError, match=r"cannot keep model\.bin in .*: Input/output error"):
+            fetch(server.url(), tmp_path, patience=QUICK)
+    assert files(tmp_path) == {"model.bin.part", "model.bin.part.json"}
+    assert get(server, tmp_path, status(500)) == BODY
+    assert len(server.requests) == 1

@@ -86,7 +86,12 @@ def test_blocks_normalize_with_their_epsilon_and_cap() -> None:
         *(f"some/scope/BatchNorm/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")),
     ]
     variables["some/scope/weights"].assign(np.float32([[[[1, 0], [0, -1]]]]))
-    for name, value in (("gamma", [2, 3]), ("beta", [1, -1]), ("moving_mean", [0.25, 0.5]), ("moving_variance", [3.5, 1.75])):
+    for name, value in (
+        ("gamma", [2, 3]),
+        ("beta", [1, -1]),
+        ("moving_mean", [0.25, 0.5]),
+        ("moving_variance", [3.5, 1.75]),
+    ):
         variables[f"some/scope/BatchNorm/{name}"].assign(np.float32(value))
     # (2.25 - 0.25) / sqrt(3.5 + 0.5) * 2 + 1 = 3; (1 - 0.5) / sqrt(1.75 + 0.5) * 3 - 1 = 0; 100 is capped.
     found = model(np.float32([[[[2.25, -1.0], [100.0, 1.0]]]])).numpy()

@@ -57,7 +57,11 @@ def test_archive(tmp_path: Path, prefix: Path, weights: dict[str, np.ndarray]) -
 
 def test_frozen_graph(tmp_path: Path, weights: dict[str, np.ndarray]) -> None:
     graph = tf.compat.v1.GraphDef()
-    for name, value in {**weights, "ImageTensor/shape": np.int32([1, 2]), "MobilenetV2/Conv/Const": np.float32(3)}.items():
+    for name, value in {
+        **weights,
+        "ImageTensor/shape": np.int32([1, 2]),
+        "MobilenetV2/Conv/Const": np.float32(3),
+    }.items():
         node = graph.node.add(name=name, op="Const")
         node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
         node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
@@ -66,7 +70,7 @@ def test_frozen_graph(tmp_path: Path, weights: dict[str, np.ndarray]) -> None:
     path.write_bytes(graph.SerializeToString())
     _assert_holds(from_official_checkpoint(path), weights)
     path.write_bytes(b"\xff" * 100)
-    with pytest.raises(UserError, match="frozen_inference_graph.pb: not a frozen"):
+    with pytest.raises(UserError, match=r"frozen_inference_graph\.pb: not a frozen"):
         from_official_checkpoint(path)
 
 
@@ -221,7 +225,11 @@ def test_xception_variants_have_the_layers_of_their_names() -> None:
     # The number counts the convolutions along the path: three a unit and two at the entry.
     units = {name: sum(block.units for block in blocks) for name, blocks in xception.VARIANTS.items()}
     assert units == {"xception_41": 13, "xception_65": 21, "xception_71": 23}
-    assert {name: 3 * count + 2 for name, count in units.items()} == {"xception_41": 41, "xception_65": 65, "xception_71": 71}
+    assert {name: 3 * count + 2 for name, count in units.items()} == {
+        "xception_41": 41,
+        "xception_65": 65,
+        "xception_71": 71,
+    }
 
 
 @pytest.mark.golden
