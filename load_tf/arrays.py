@@ -60,10 +60,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], root: Path) -> Entry:
-    """Writes named arrays; the entry's path is relative to `root`."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    """Writes named arrays; the entry's path is relative to `root`.
+
+    Raises:
+      TypeError: if an array holds anything but numbers or booleans.
+    """
+    # np.ascontiguousarray would make [1] of a scalar.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in contiguous.items():
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"array {name!r} is of dtype {array.dtype}; only numbers and booleans can be read back.")
     header = json.dumps([[name, a.dtype.str, a.shape] for name, a in contiguous.items()]).encode()
-    views = [memoryview(a.reshape(-1)).cast("B") for a in contiguous.values() if a.size]
+    views = [a.reshape(-1).data.cast("B") for a in contiguous.values() if a.size]
     digest = write_atomically(path, MAGIC, len(header).to_bytes(8, "little"), header, *views)
     return Entry(path=str(path.relative_to(root)), bytes=path.stat().st_size, sha256=digest)
 
@@ -100,7 +108,11 @@ def check_file(entry: Entry, root: Path) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} is gone, but the run's state needs it; put it back or start a new run directory.") from None
+        raise UserError(
+            f"{path} is gone, but the run's state needs it; put it back or start a new run directory."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}.") from None
     if len(data) != entry["bytes"]:
         raise UserError(f"{path} has {len(data)} bytes, but {entry['bytes']} were written; it is damaged.")
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:

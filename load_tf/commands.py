@@ -5,12 +5,16 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from absl import app, flags, logging
 
 from load_tf.errors import UserError
 
+T = TypeVar("T")
+
 FLAGS = flags.FLAGS
+flags.disclaim_key_flags()  # so that --help of a command shows the flags defined here as its own
 USAGE_STATUS = 2
 """Exit status when something outside the code is wrong."""
 
@@ -22,26 +26,53 @@ def define_experiment_flags() -> None:
     flags.DEFINE_multi_string(
         "gin_file", [], "Experiment file: a path, or the name of a shipped one such as demo.gin. May be repeated."
     )
-    flags.DEFINE_multi_string("gin_param", [], "A binding such as Lookahead.patience=10, over the files'. May be repeated.")
+    flags.DEFINE_multi_string(
+        "gin_param", [], "A binding such as Lookahead.patience=10, over the files'. May be repeated."
+    )
     flags.DEFINE_string("run_dir", None, "Folder of the run; a run that is there is resumed.")
     flags.DEFINE_string("data_dir", None, "Where the data set is; overrides the file's data_dir.")
     flags.DEFINE_string("checkpoint", None, "The segmentor's checkpoint; overrides the file's checkpoint.")
     flags.DEFINE_integer("seed", None, "Seed of every draw; overrides experiment.seed.")
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a command under absl; a `UserError` ends it with one sentence and status 2."""
+def run(main: Callable[..., int | None], positional: bool = False) -> None:
+    """Runs a command under absl and ends the process with its status; see `execute`."""
+    app.run(lambda arguments: execute(main, arguments, positional), flags_parser=parse_flags)
 
-    def guarded(arguments: list[str]) -> None:
-        try:
-            if len(arguments) > 1:
-                raise UserError(f"unexpected argument {arguments[1]!r}; see --help.")
-            main()
-        except UserError as error:
-            print(f"load_tf: {_without_gin_trace(error)}", file=sys.stderr)
-            sys.exit(USAGE_STATUS)
 
-    app.run(guarded)
+def execute(main: Callable[..., int | None], arguments: list[str], positional: bool = False) -> int:
+    """Calls a command; a `UserError` becomes one sentence on standard error.
+
+    Args:
+      main: the command; what it returns is the exit status, None is 0.
+      arguments: what is left of the command line after its flags were parsed; the first is the program's name.
+      positional: give `main` the others; without, they are refused.
+
+    Returns:
+      The exit status.
+    """
+    try:
+        if arguments[1:] and not positional:
+            raise UserError(f"unexpected argument {arguments[1]!r}; see --help.")
+        return main(*arguments[1:]) or 0
+    except UserError as error:
+        print(f"load_tf: {_without_gin_trace(error)}", file=sys.stderr)
+        return USAGE_STATUS
+
+
+def parse_flags(arguments: list[str]) -> list[str]:
+    """Parses the flags; returns what is left.
+
+    A wrong flag ends the process with `USAGE_STATUS`, --help with 0; absl's own statuses are 1 for both.
+    """
+    try:
+        return FLAGS(arguments)
+    except flags.Error as error:
+        print(f"load_tf: {error}; see --help.", file=sys.stderr)
+        sys.exit(USAGE_STATUS)
+    except SystemExit:
+        # Only --help and its like end the program while flags are parsed.
+        sys.exit(0)
 
 
 def quiet_tensorflow() -> None:
@@ -64,36 +95,42 @@ def parse_gin() -> str:
     """
     if not FLAGS.gin_file:
         raise UserError(f"no --gin_file; give a path or one of the shipped files: {', '.join(shipped_gin_files())}.")
-    import gin
-
-    import load_tf.plan  # noqa: F401 - registers every configurable; gin locks when it parses
-
     files = [str(find_gin_file(name)) for name in FLAGS.gin_file]
-    text = "\n".join(Path(file).read_text() for file in files)
+    texts = {file: _read_text(file) for file in files}
+    for name, text in [*texts.items(), *(("--gin_param", binding) for binding in FLAGS.gin_param)]:
+        _refuse_imports(name, text)
     bindings = list(FLAGS.gin_param)
     for name in _MACRO_FLAGS:
         value = getattr(FLAGS, name)
         if value is not None:
-            if f"%{name}" not in text:
-                raise UserError(f"--{name} is given, but {', '.join(FLAGS.gin_file)} has no use for it (no %{name} in it).")
+            if not any(f"%{name}" in text for text in texts.values()):
+                raise UserError(
+                    f"--{name} is given, but {', '.join(FLAGS.gin_file)} has no use for it (no %{name} in it)."
+                )
             bindings.append(f"{name} = {_absolute(value)!r}")
     if FLAGS.seed is not None:
         bindings.append(f"experiment.seed = {FLAGS.seed}")
-    for file in files:
-        _refuse_imports(file)
+    import gin
+
+    import load_tf.plan  # noqa: F401 - registers every configurable; gin locks when it parses
+    from load_tf.bindings import refuse_wrong_types
+
     try:
         gin.parse_config_files_and_bindings(files, bindings)
-        return gin.config_str(max_line_length=120)
     except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError, OSError) as error:
-        raise UserError(f"the config is not accepted: {_one_sentence(error)}") from None
+        # gin says in which file, but not in which parameter.
+        where = f" in {', '.join(bindings)}" if isinstance(error, SyntaxError) and not error.filename else ""
+        raise UserError(f"the config is not accepted: {_one_sentence(error)}{where}") from None
+    refuse_wrong_types()
+    return gin.config_str(max_line_length=120)
 
 
-def configured(assemble: Callable):  # noqa: ANN201 - whatever it returns
+def configured(assemble: Callable[[], T]) -> T:
     """Calls something that gin configures; gin's complaints become one sentence."""
     try:
         return assemble()
     except (TypeError, ValueError, RuntimeError) as error:
-        if "gin" in str(error).lower() or "configurable" in str(error).lower() or "macro" in str(error).lower():
+        if any(word in str(error).lower() for word in ("gin", "configurable", "macro", "required bindings")):
             raise UserError(f"the config is not complete: {_one_sentence(error)}") from None
         raise
 
@@ -117,11 +154,23 @@ def _shipped_folders() -> list[Path]:
     return [folder for folder in (package / "configs", package.parent / "gin") if folder.is_dir()]
 
 
-def _refuse_imports(file: str) -> None:
-    """A gin file may name what load_tf registers, and run no other code."""
-    for number, line in enumerate(Path(file).read_text().splitlines(), 1):
-        if re.match(r"\s*(import|from)\s", line):
-            raise UserError(f"{file}, line {number}: gin files of load_tf do not import; remove {line.strip()!r}.")
+def _read_text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text (byte {error.start}); expected a gin file.") from None
+    except OSError as error:
+        raise UserError(f"{file} can't be read: {error.strerror}.") from None
+
+
+def _refuse_imports(name: str, text: str) -> None:
+    """A config may name what load_tf registers, and run no other code; what it includes would not be looked at."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"\s*(import|from|include)\b", line):
+            raise UserError(
+                f"{name}, line {number}: configs of load_tf neither import nor include; remove {line.strip()!r}, "
+                "and give several --gin_file to combine files."
+            )
 
 
 def _absolute(path: str) -> str:
@@ -137,5 +186,7 @@ def _without_gin_trace(error: Exception) -> str:
 
 def _one_sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    useful = [line for line in lines if not line.startswith(("In file", "In bindings", "at 0x"))] or lines or [repr(error)]
+    useful = (
+        [line for line in lines if not line.startswith(("In file", "In bindings", "at 0x"))] or lines or [repr(error)]
+    )
     return " ".join(useful)[:600]

@@ -132,5 +132,5 @@ def sample_maps(logits: tf.Tensor, sampling: Sampling, key: tf.Tensor) -> tf.Ten
 
 @tf.custom_gradient
 def _hard_forward_soft_backward(hard: tf.Tensor, soft: tf.Tensor):  # noqa: ANN202 - the decorator's protocol
-    # `soft + stop_gradient(hard - soft)` would leave rounding errors in the map: 0.99999994 in place of 1 is a leak.
+    # `hard + soft - stop_gradient(soft)` would leave rounding errors in the map: 0.99999994 in place of 1 is a leak.
     return tf.identity(hard), lambda upstream: (None, upstream)

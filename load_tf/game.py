@@ -31,10 +31,10 @@ Listener = Callable[[dict[str, Any]], None]
 class Players:
     """What a game is made of, beside the networks' data."""
 
-    discriminator: Discriminator = Discriminator()
-    discriminator_training: DiscriminatorTraining = DiscriminatorTraining()
-    adversarial: AdversarialTraining = AdversarialTraining()
-    sampling: Sampling = Sampling()
+    discriminator: Discriminator = dataclasses.field(default_factory=Discriminator)
+    discriminator_training: DiscriminatorTraining = dataclasses.field(default_factory=DiscriminatorTraining)
+    adversarial: AdversarialTraining = dataclasses.field(default_factory=AdversarialTraining)
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
 
 
 class AdversarialGame:
@@ -196,7 +196,9 @@ class AdversarialGame:
             reason = self._end_epoch(measured, trained["loss"])
             self.run.time("discriminator", time.monotonic() - began, maps=len(maps.image))
         self.best_epoch.put_back()
-        self.record("discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason)
+        self.record(
+            "discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason
+        )
         self._changed |= {"discriminator"}
 
     def _end_epoch(self, measured: dict[str, float], training_loss: float) -> str | None:
@@ -208,7 +210,11 @@ class AdversarialGame:
             self.best_epoch.take()
             self._changed |= {"best_epoch"}
         self.record(
-            "discriminator", cycle=self.progress.cycle, epoch=self.progress.epoch, training_loss=training_loss, **measured
+            "discriminator",
+            cycle=self.progress.cycle,
+            epoch=self.progress.epoch,
+            training_loss=training_loss,
+            **measured,
         )
         reason = self.progress.is_over(self.players.discriminator_training, measured["pair_accuracy"])
         self._changed |= {"discriminator"}
@@ -221,7 +227,7 @@ class AdversarialGame:
 
     def commit(self, state: State) -> None:
         self.state = state
-        between = state.phase == "ahead" and 0 < state.iteration and state.iteration % self.commit_every
+        between = state.phase == "ahead" and state.iteration > 0 and state.iteration % self.commit_every
         if between:
             return
         began = time.monotonic()

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from load_tf.bindings import refuse_unused_bindings
 from load_tf.conditioning import Sampling
 from load_tf.data.cityscapes import cityscapes
 from load_tf.data.dataset import SegmentationDataset
@@ -39,7 +40,7 @@ DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition)
 SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling)
 
-_configured = {cls: gin.external_configurable(cls, cls.__name__) for cls in PARAMETERS}
+_configured: dict[type, Callable[..., Any]] = {cls: gin.external_configurable(cls, cls.__name__) for cls in PARAMETERS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Runtime:
             tf.config.threading.set_intra_op_parallelism_threads(self.intra_op_threads or (os.cpu_count() or 1))
             tf.config.threading.set_inter_op_parallelism_threads(self.inter_op_threads)
         except RuntimeError:
-            # In a notebook or a test TensorFlow may be running already: then its counts stand, and are what is reported.
+            # In a notebook or a test TensorFlow may be running already: then its counts stand, and are reported.
             pass
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -117,7 +118,9 @@ class Experiment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "crop", tuple(self.crop))
         if len(self.crop) != 2 or any(not isinstance(c, int) or c < 17 or c % 16 != 1 for c in self.crop):
-            raise UserError(f"experiment.crop is {self.crop}; expected (height, width), each 16 k + 1, e.g. (513, 513).")
+            raise UserError(
+                f"experiment.crop is {self.crop}; expected (height, width), each 16 k + 1, e.g. (513, 513)."
+            )
         for name in ("holdout_images", "evaluation_batch_size", "commit_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"experiment.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
@@ -152,9 +155,7 @@ def assemble() -> Plan:
     with strategy.scope():
         segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
     refuse_unused_bindings()
-    players = Players(
-        parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling]
-    )
+    players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
     return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, strategy)
 
 
@@ -164,24 +165,5 @@ def _make_experiment() -> Experiment:
             gin.query_parameter(f"experiment.{name}")
         except ValueError:
             raise UserError(f"no gin file binds experiment.{name}; name one with --gin_file, e.g. demo.gin.") from None
-    return Experiment()  # type: ignore[call-arg] - gin fills it in
-
-
-def refuse_unused_bindings() -> None:
-    """Refuses a config in which something is bound that nothing asked for: a typo, or a leftover.
-
-    gin itself refuses names that do not exist, but not those of a configurable that is never called.
-    """
-    # gin has no public way to ask; its version is pinned.
-    used = gin.config._OPERATIVE_CONFIG
-    for scope, selector in gin.config._CONFIG:
-        if (scope, selector) in used:
-            continue
-        if selector.endswith("macro"):
-            raise UserError(f"the macro {scope} is set but nothing in the config uses it; remove it.")
-        names = ", ".join(gin.config._CONFIG[scope, selector])
-        prefix = f"{scope}/" if scope else ""
-        raise UserError(
-            f"the config binds {prefix}{selector.rpartition('.')[2]}.{names}, but this experiment uses no "
-            f"{selector.rpartition('.')[2]}; remove the binding."
-        )
+    make: Callable[..., Experiment] = Experiment  # gin fills in the arguments
+    return make()

@@ -11,31 +11,30 @@ Exit status: 0 if every image was labelled, 1 if some were not (each is named), 
 
 import sys
 
-from absl import app, flags
+from absl import flags
 
+from load_tf import commands
 from load_tf.errors import UserError
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("saved_model", None, "Folder of a SavedModel, or of its numbered versions (the newest is taken).")
-flags.DEFINE_multi_string("images", [], "An image file, a folder of images, or a glob; may be repeated.")
-flags.DEFINE_string("output", None, "Folder for the results.")
-flags.DEFINE_bool("overlays", False, "Also write x_overlay.png: the image blended with the class colours.")
-flags.DEFINE_bool("probabilities", False, "Also write x_probabilities.npy: float32 [height, width, classes].")
-flags.DEFINE_bool("overwrite", False, "Replace results that are in the output folder already.")
-flags.DEFINE_integer("batch_size", 4, "How many images of one size are labelled together, at most.", lower_bound=1)
+
+def define_flags() -> None:
+    """The flags of this command."""
+    flags.DEFINE_string(
+        "saved_model", None, "Folder of a SavedModel, or of its numbered versions (the newest is taken)."
+    )
+    flags.DEFINE_multi_string("images", [], "An image file, a folder of images, or a glob; may be repeated.")
+    flags.DEFINE_string("output", None, "Folder for the results.")
+    flags.DEFINE_bool("overlays", False, "Also write x_overlay.png: the image blended with the class colours.")
+    flags.DEFINE_bool("probabilities", False, "Also write x_probabilities.npy: float32 [height, width, classes].")
+    flags.DEFINE_bool("overwrite", False, "Replace results that are in the output folder already.")
+    flags.DEFINE_integer("batch_size", 4, "How many images of one size are labelled together, at most.", lower_bound=1)
 
 
-def main(argv: list[str]) -> int:
-    """Labels the images that the flags name; returns the exit status."""
-    try:
-        return _predict([*FLAGS.images, *argv[1:]])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-
-
-def _predict(patterns: list[str]) -> int:
+def label(*positional: str) -> int:
+    """Labels the images that the flags, and what stands after them, name; returns the exit status."""
+    patterns = [*FLAGS.images, *positional]
     for name in ("saved_model", "output"):
         if not FLAGS[name].value:
             raise UserError(f"--{name} is missing; see --help.")
@@ -65,22 +64,11 @@ def _predict(patterns: list[str]) -> int:
     return 1 if result.failures else 0
 
 
-def _parse(argv: list[str]) -> list[str]:
-    """Parses the flags with the exit statuses above: absl's own are 1 for a wrong flag and for --help."""
-    try:
-        return FLAGS(argv)
-    except flags.Error as error:
-        print(f"{error}; see --help.", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit:
-        # Only --help and its like end the program while flags are parsed.
-        sys.exit(0)
-
-
-def run() -> None:
-    """The console script."""
-    app.run(main, flags_parser=_parse)
+def main() -> None:
+    """Entry point of the console script."""
+    define_flags()
+    commands.run(label, positional=True)
 
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -5,12 +5,13 @@ one rename. What `state.json` does not name does not count: a start removes it a
 the state knows. So a run killed anywhere continues from its last commit.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from load_tf.arrays import Entry, read_arrays, write_arrays, write_atomically
 from load_tf.errors import UserError
 
 ArraySource = Callable[[], Mapping[str, np.ndarray]]
+
+_ARRAY_FOLDERS = ("checkpoints", "label_maps")
+_BEFORE_FIRST_COMMIT = {
+    *("config.gin", ".lock", "environment.json", "journal.jsonl", "timings.jsonl", "tensorboard"),
+    *_ARRAY_FOLDERS,
+}
 
 
 class RunDirectory:
@@ -39,7 +46,7 @@ class RunDirectory:
           pinned: names of arrays that every later commit keeps.
 
         Raises:
-          UserError: if another process runs in it, or it holds something else.
+          UserError: if another process runs in it, it holds something else, or what it holds is damaged.
         """
         self.path = Path(path)
         self._pinned = pinned
@@ -57,27 +64,38 @@ class RunDirectory:
             raise UserError(
                 f"another process is running in {self.path}; wait for it, or choose another --run_dir."
             ) from None
-        self._check_config(config)
-        self.state: dict[str, Any] = self._read_state()
-        self._journal_lines: list[str] = []
-        self._recover()
+        try:
+            self.state: dict[str, Any] = self._read_state()
+            self._check_config(config)
+            self._journal_lines: list[str] = []
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
 
     def _refuse_strangers(self) -> None:
-        if self.path.is_dir() and any(self.path.iterdir()):
-            known = {"config.gin", ".lock"}
-            if not known & {entry.name for entry in self.path.iterdir()}:
-                raise UserError(
-                    f"the run directory {self.path} is not empty and holds no run; choose another --run_dir, "
-                    "nothing in it is touched."
-                )
+        """A folder is a run's if `config.gin` is in it, and before the first commit nothing that isn't a run's."""
+        if not self.path.is_dir():
+            return
+        try:
+            names = {entry.name for entry in self.path.iterdir() if not entry.name.endswith(".tmp")}
+        except OSError as error:
+            raise UserError(f"can't read the run directory {self.path}: {error.strerror}.") from None
+        known = {".lock"} if "config.gin" not in names else names if "state.json" in names else _BEFORE_FIRST_COMMIT
+        if names - known:
+            raise UserError(
+                f"the run directory {self.path} is not empty and holds no run; choose another --run_dir, "
+                "nothing in it is touched."
+            )
 
     def _check_config(self, config: str) -> None:
+        """A run is resumed by its own config only; where nothing was committed, there is nothing to protect."""
         file = self.path / "config.gin"
-        if not file.exists():
-            write_atomically(file, config.encode())
-            return
-        before = file.read_text()
-        if before != config:
+        before = file.read_bytes().decode(errors="replace") if file.exists() else None
+        if before is None or (before != config and not self.state):
+            with self._writing():
+                write_atomically(file, config.encode())
+        elif before != config:
             raise UserError(
                 f"{self.path} holds a run of another config ({_first_difference(before, config)}); "
                 "give the same parameters to resume it, or choose another --run_dir."
@@ -86,18 +104,29 @@ class RunDirectory:
     def _read_state(self) -> dict[str, Any]:
         file = self.path / "state.json"
         if not file.exists():
+            self._refuse_lost_state(file)
             return {}
         try:
             text = json.loads(file.read_text())
             if hashlib.sha256(text["state"].encode()).hexdigest() != text["sha256"]:
                 raise ValueError
             return json.loads(text["state"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None
+
+    def _refuse_lost_state(self, state_file: Path) -> None:
+        """Without `state.json` only the files of a first commit that never ended may be there; others aren't pruned."""
+        for folder in _ARRAY_FOLDERS:
+            for file in self.path.glob(f"{folder}/[!.]*"):
+                if not file.name.endswith("-000001.arrays"):
+                    raise UserError(
+                        f"{state_file} is gone, but {file} is there, which the run's first commit did not write; "
+                        "put it back or choose another --run_dir."
+                    )
 
     def _recover(self) -> None:
         """Removes what the last commit does not name: the remains of a process that died."""
-        for folder in ("checkpoints", "label_maps"):
+        for folder in _ARRAY_FOLDERS:
             (self.path / folder).mkdir(exist_ok=True)
         self._prune()
         for remains in self.path.glob("**/.*.tmp"):
@@ -118,7 +147,7 @@ class RunDirectory:
 
     def _prune(self) -> None:
         named = {entry["path"] for entry in self.state.get("files", {}).values()}
-        for folder in ("checkpoints", "label_maps"):
+        for folder in _ARRAY_FOLDERS:
             for file in (self.path / folder).iterdir():
                 if str(file.relative_to(self.path)) not in named:
                     file.unlink()
@@ -132,7 +161,7 @@ class RunDirectory:
     def time(self, phase: str, seconds: float, **values: Any) -> None:
         """Adds a line to `timings.jsonl`, which no restart depends on."""
         line = {"phase": phase, "seconds": round(seconds, 3), **values, "at": round(time.time(), 1)}
-        with open(self.path / "timings.jsonl", "a") as file:
+        with self._writing(), open(self.path / "timings.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 
     def commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str]) -> None:
@@ -142,7 +171,14 @@ class RunDirectory:
           state: plain values, fit for JSON.
           changed: arrays that are not those of the last commit, by name, e.g. "segmentor" or "label_maps/g0".
           keep: names whose files of the last commit still count, where they are not in `changed`.
+
+        Raises:
+          UserError: if the disk is full or can't be written; the last commit then stands.
         """
+        with self._writing():
+            self._commit(state, changed, keep)
+
+    def _commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str]) -> None:
         number = self.state.get("commit", 0) + 1
         files: dict[str, Entry] = {n: e for n, e in self.state.get("files", {}).items() if n in keep | self._pinned}
         for name, source in changed.items():
@@ -187,9 +223,21 @@ class RunDirectory:
     def write(self, name: str, content: str | bytes) -> Path:
         """Writes a file for people, such as a table; atomically, in place of an older one."""
         path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.encode() if isinstance(content, str) else content)
+        with self._writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content.encode() if isinstance(content, str) else content)
         return path
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A disk that is full or read-only is the user's to mend; the last commit stands."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"can't write in the run directory {self.path}: {error.strerror}; what was committed is safe, "
+                "the same command goes on from there."
+            ) from error
 
     def close(self) -> None:
         """Lets other processes in."""

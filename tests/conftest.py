@@ -1,8 +1,14 @@
 """What all tests share: where the real data and the golden outputs are, if they are anywhere."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores; set before TensorFlow and numpy start.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -11,5 +17,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def shared() -> Path:
     """The folder with real images, official weights and golden outputs, which only developers and CI have."""
     if not SHARED.is_dir():
-        pytest.skip(f"needs the shared data folder {SHARED.name!r} beside the checkout (images, weights, golden outputs)")
+        pytest.skip(
+            f"needs the shared data folder {SHARED.name!r} beside the checkout (images, weights, golden outputs)"
+        )
     return SHARED

@@ -1,5 +1,6 @@
 """What a run leaves: tables, summary, figures, SavedModel, environment."""
 
+import functools
 import json
 import subprocess
 import time
@@ -10,6 +11,7 @@ import gin
 import numpy as np
 import tensorflow as tf
 
+from load_tf.arrays import write_atomically
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -90,7 +92,7 @@ def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evalua
             began = time.monotonic()
             matrices = evaluator.evaluate(f"validation, {name}")
             directory.time("validation", time.monotonic() - began, images=len(matrices))
-            directory.commit(state, {f"confusion_{name}": lambda m=matrices: {"confusion": m}}, files)
+            directory.commit(state, {f"confusion_{name}": functools.partial(dict, confusion=matrices)}, files)
             files = set(directory.state["files"])
         found.append(directory.arrays(f"confusion_{name}")["confusion"])
     arrays_to_variables(result, model.variables)
@@ -211,12 +213,17 @@ def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
     Args:
       plan: the assembled experiment.
       run_dir: where `report/table1.csv` and `summary.json` go; None prints only.
+
+    Raises:
+      UserError: if the segmentor is not trained, or `run_dir` is the folder of a LoAd run, or can't be written.
     """
     experiment = plan.experiment
     if not plan.segmentor.pretrained:
         raise UserError(
-            f"{plan.segmentor.description} is not trained; evaluate a segmentor with weights, or train with load_tf.main."
+            f"{plan.segmentor.description} is not trained; evaluate a segmentor with weights, or train it with "
+            "load_tf.main."
         )
+    report_folder = _report_folder(run_dir)
     split = prepare(
         experiment.dataset.split(experiment.validation_split),
         experiment.dataset.num_classes,
@@ -228,20 +235,35 @@ def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
     print(table.text())
     for name, value in settings(plan).items():
         print(f"{name:>15}: {value}")
-    if run_dir is not None:
+    if report_folder is not None:
         for name, content in (
             ("table1.csv", table.csv()),
             ("table1.md", table.markdown()),
             ("summary.json", json.dumps({**scores, "settings": settings(plan)}, indent=1) + "\n"),
         ):
-            path = run_dir / "report" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
+            write_atomically(report_folder / name, content.encode())
+
+
+def _report_folder(run_dir: Path | None) -> Path | None:
+    """Where an evaluation's tables go: made before anything is computed, and not over those of a run."""
+    if run_dir is None:
+        return None
+    if (run_dir / "config.gin").exists():
+        raise UserError(f"{run_dir} is the folder of a LoAd run, whose tables stay; choose another --run_dir.")
+    folder = run_dir / "report"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"can't make the folder {folder}: {error.strerror}.") from None
+    return folder
 
 
 def stored_table(directory: RunDirectory) -> str:
-    """The Markdown table of a finished run."""
-    return (directory.path / "report" / "table1.md").read_text()
+    """The Markdown table of a finished run. Raises UserError if it is no longer there."""
+    file = directory.path / "report" / "table1.md"
+    if not file.is_file():
+        raise UserError(f"the run in {directory.path} is finished, but its table {file} is gone.")
+    return file.read_text()
 
 
 def write_environment(directory: RunDirectory, plan: "Plan") -> None:
@@ -253,12 +275,15 @@ def write_environment(directory: RunDirectory, plan: "Plan") -> None:
     environment = plan.runtime.environment()
     file = directory.path / "environment.json"
     if file.is_file() and directory.state:
-        before = json.loads(file.read_text())
+        try:
+            before = dict(json.loads(file.read_text()))
+        except ValueError:
+            raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None
         for name, value in environment.items():
             if before.get(name) != value:
                 raise UserError(
-                    f"{directory.path} was begun with {name} {before.get(name)!r}, now it is {value!r}; results would not "
-                    "be those of one run. Resume where it was begun, or choose another --run_dir."
+                    f"{directory.path} was begun with {name} {before.get(name)!r}, now it is {value!r}; results would "
+                    "not be those of one run. Resume where it was begun, or choose another --run_dir."
                 )
         return
     revision = {"git_revision": _git_revision(), "seed": plan.experiment.seed}

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
+from load_tf import commands
 from load_tf import predict as command
 from load_tf.data.files import IMAGE_EXTENSIONS
 from load_tf.errors import UserError
@@ -201,9 +202,10 @@ def test_palette_png_keeps_many_classes(tmp_path: Path) -> None:
 def call(*arguments: str) -> int:
     """The command in this process, with fresh flags."""
     names = ("saved_model", "images", "output", "overlays", "probabilities", "overwrite", "batch_size")
+    command.define_flags()
     for name in names:
         flags.FLAGS[name].unparse()
-    return command.main(flags.FLAGS(["predict", *arguments]))
+    return commands.execute(command.label, flags.FLAGS(["predict", *arguments]), positional=True)
 
 
 def test_command_reports_and_counts(

@@ -1,0 +1,19 @@
+PYTHON ?= python
+RUN_DIR ?= runs/demo
+
+.PHONY: test slow lint demo
+
+# The tests of a file stay in one process, since they share what they set up.
+test:
+	$(PYTHON) -m pytest -n 2 --dist loadfile -q
+
+slow:
+	$(PYTHON) -m pytest -q -m slow
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+demo:
+	$(PYTHON) -m load_tf.main --gin_file=demo.gin --run_dir=$(RUN_DIR)

@@ -1,0 +1,114 @@
+"""The shipped experiments: each says how it is run, parses, assembles, and binds nothing in vain."""
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import gin
+import pytest
+from absl import flags
+
+from load_tf import commands
+
+GIN = Path(__file__).resolve().parents[1] / "gin"
+FILES = sorted(path.name for path in GIN.glob("*.gin"))
+
+CHECKPOINT = "checkpoints/deeplabv3_mnv2_pascal_train_aug_fp16"
+NEEDS = {
+    "demo.gin": (),
+    "voc.gin": None,
+    "voc_mobilenetv2.gin": ("data/VOC2012", CHECKPOINT),
+    "voc_mobilenetv2_valsplit.gin": ("data/VOC2012", CHECKPOINT),
+}
+"""What each needs of the shared folder to be assembled: data_dir and checkpoint; None: it is only parsed."""
+
+PAPER = {
+    "Lookahead": {
+        "max_fruitless_cycles": 50, "patience": 50, "upper": 0.001, "lower": 0.05, "max_buffer_sets": 3,
+        "max_cycles": None,
+    },
+    "Discriminator": {"alpha": 1.0, "input_size": 224, "dropout": 0.01},
+    "DiscriminatorTraining": {"batch_size": 16, "learning_rate": 0.01, "optimizer": "adagrad"},
+    "AdversarialTraining": {"batch_size": 5, "learning_rate": 2.5e-7, "momentum": 0.95, "updates_per_iteration": 1},
+    "Sampling": {"temperature": 20.0, "gumbel_noise": True},
+}  # fmt: skip
+"""Section 4 of the paper."""
+
+
+def parse(name: str, *arguments: str) -> str:
+    if "gin_file" not in flags.FLAGS:
+        commands.define_experiment_flags()
+    gin.clear_config()
+    for flag in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed"):
+        flags.FLAGS[flag].unparse()
+    commands.parse_flags(["load_tf", f"--gin_file={name}", *arguments])
+    return commands.parse_gin()
+
+
+def header(name: str) -> str:
+    lines = (GIN / name).read_text().splitlines()
+    end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(line.removeprefix("#").strip() for line in lines[:end])
+
+
+def test_the_folder_is_no_package() -> None:
+    assert FILES and not list(GIN.glob("*.py"))
+    assert commands.shipped_gin_files() == FILES
+
+
+def test_every_file_is_covered_here() -> None:
+    assert sorted(NEEDS) == FILES
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_header_has_a_command_that_parses(name: str) -> None:
+    lines = re.findall(r"^python -m load_tf\.(main|evaluate) +(.*)$", header(name), re.M)
+    assert "main" in dict(lines)
+    for command, arguments in lines:
+        words = shlex.split(arguments)
+        assert f"--gin_file={name}" in words
+        assert command == "evaluate" or any(word.startswith("--run_dir=") for word in words)
+        assert parse(name, *words[1:])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_text_is_readable(name: str) -> None:
+    text = (GIN / name).read_text()
+    assert len(header(name).split()) > 15 and text.endswith("\n")
+    prose = [line for line in text.splitlines() if not line.startswith("#   python")]
+    assert max(map(len, prose)) <= 120
+    assert "experiment.name = " in text
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> None:
+    """Every configurable is called and no binding is left over; where the network can be had, it is built."""
+    needs = NEEDS[name]
+    if needs is None:
+        assert "experiment.segmentor" in parse(name)
+        return
+    folder = request.getfixturevalue("shared") if needs else None
+    parse(name, *(f"--{flag}={folder / path}" for flag, path in zip(("data_dir", "checkpoint"), needs, strict=False)))
+    from load_tf import plan
+
+    assembled = commands.configured(plan.assemble)
+    assert assembled.experiment.name
+    assert assembled.segmentor.model.output_shape[-1] == assembled.experiment.dataset.num_classes
+    assert assembled.segmentor.pretrained == bool(needs)
+
+
+def test_the_defaults_are_the_papers_and_voc_gin_repeats_them() -> None:
+    from load_tf import plan
+
+    classes = {cls.__name__: cls for cls in plan.PARAMETERS}
+    for name, values in PAPER.items():
+        defaults = dataclasses.asdict(classes[name]())
+        assert {parameter: defaults[parameter] for parameter in values} == values
+    parse("voc.gin")
+    bound = {(name, p): v for name in PAPER for p, v in gin.get_bindings(name).items()}
+    assert len(bound) > 12
+    for (name, parameter), value in bound.items():
+        assert value == PAPER[name][parameter], f"{name}.{parameter}"
+    assert gin.query_parameter("experiment.crop") == (513, 513)
+    assert gin.query_parameter("experiment.holdout_images") == 500

@@ -1,0 +1,134 @@
+"""What the house promises of its own code, where no linter looks."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "load_tf").rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
+
+WITHOUT_TENSORFLOW = [
+    *("load_tf", "load_tf.lookahead", "load_tf.errors", "load_tf.randomness", "load_tf.progress", "load_tf.arrays"),
+    *("load_tf.run_directory", "load_tf.commands", "load_tf.main", "load_tf.evaluate", "load_tf.predict"),
+    *("load_tf.data.dataset", "load_tf.data.partition", "load_tf.data.synthetic", "load_tf.data.colours"),
+    *(
+        "load_tf.evaluation.miou",
+        "load_tf.evaluation.bootstrap",
+        "load_tf.evaluation.table",
+        "load_tf.evaluation.paper",
+    ),
+    *("load_tf.report.terminal", "load_tf.report.convergence", "load_tf.report.timeline"),
+]
+
+GIN_MODULES = {
+    *("load_tf/plan.py", "load_tf/bindings.py", "load_tf/commands.py", "load_tf/report/results.py"),
+    "load_tf/evaluation/multi_scale.py",
+    *(f"load_tf/data/{name}.py" for name in ("voc", "folder", "synthetic", "cityscapes", "partition")),
+    *(f"load_tf/segmentors/{name}.py" for name in ("small", "official", "keras_model")),
+}
+"""The edges: what an experiment is assembled from. Everything else takes plain arguments."""
+
+
+def tracked() -> list[Path]:
+    """The text files of the project."""
+    try:
+        listed = subprocess.run(
+            ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git and a checkout to know which files are the project's")
+    suffixes = {".py", ".gin", ".md", ".toml", ".txt", ".yml", ".json", ".csv", ""}
+    return [ROOT / name for name in listed if (ROOT / name).suffix in suffixes and (ROOT / name).is_file()]
+
+
+def definitions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+
+
+def imports(tree: ast.AST) -> set[str]:
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+def test_the_algorithm_and_the_command_line_need_no_tensorflow() -> None:
+    code = (
+        "import importlib, sys\n"
+        "sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        f"for name in {WITHOUT_TENSORFLOW!r}: importlib.import_module(name)\n"
+        "print('imported')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "imported\n", done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_is_short_and_documented(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert text.count("\n") <= 450
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "the module has no docstring"
+    missing = [node.name for node in definitions(tree) if not ast.get_docstring(node)]
+    assert missing == []
+    long = [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno - docstring_lines(node) >= 60
+    ]
+    assert long == []
+
+
+def docstring_lines(node: ast.FunctionDef) -> int:
+    return len((ast.get_docstring(node, clean=False) or "").splitlines())
+
+
+def test_gin_stays_at_the_edges() -> None:
+    users = {name for name in NAMES if "gin" in imports(ast.parse((ROOT / name).read_text()))}
+    assert users <= GIN_MODULES
+    assert {name for name in GIN_MODULES if not (ROOT / name).is_file()} == set(), "the list names what is gone"
+    assert not [name for name in NAMES if "gin.tf" in (ROOT / name).read_text().split()]
+
+
+def test_nothing_read_is_ever_run() -> None:
+    for name in NAMES:
+        tree = ast.parse((ROOT / name).read_text())
+        assert imports(tree).isdisjoint({"pickle", "dill", "marshal", "shelve", "joblib"}), name
+        called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        assert called.isdisjoint({"eval", "exec", "compile"}), name
+
+
+def test_randomness_is_stateless() -> None:
+    stateful = re.compile(r"\btf\.random\.(normal|uniform|shuffle|set_seed)|\bnp\.random\.(?!Generator|default_rng)\w+")
+    assert [name for name in NAMES if stateful.search((ROOT / name).read_text())] == []
+    drawn = [name for name in NAMES if "default_rng" in (ROOT / name).read_text()]
+    assert drawn == ["load_tf/randomness.py"]
+
+
+def test_no_file_names_a_machine_or_leaves_work_undone() -> None:
+    paths = re.compile(r"(?<![\w.])/(?:work|home|root|Users|mnt)/\w")
+    undone = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME)\b")
+    files = tracked()
+    assert len(files) > 50
+    for file in files:
+        text = file.read_text(errors="replace")
+        assert not paths.search(text), f"{file}: {paths.search(text)}"
+        assert not undone.search(text), f"{file}: {undone.search(text)}"
+    assert not [file for file in files if file.name == "utils.py"]
+
+
+def test_shared_data_are_reached_by_the_fixture_only() -> None:
+    """So that whoever lacks them sees a test skipped, not failed."""
+    own = Path(__file__).name
+    paths = re.compile(r"""\.\./shared|/ ['"]shared['"/]""")
+    users = [p for p in (ROOT / "tests").rglob("*.py") if p.name != own and paths.search(p.read_text())]
+    assert [str(path.relative_to(ROOT)) for path in users] == ["tests/conftest.py"]

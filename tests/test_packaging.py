@@ -1,0 +1,103 @@
+"""What is installed: the package, its gin files, nothing in anybody else's place."""
+
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+GIN_FILES = sorted(path.name for path in (ROOT / "gin").glob("*.gin"))
+
+
+@pytest.fixture(name="wheel", scope="module")
+def _wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """A wheel built from a copy, so that the checkout stays as it is."""
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("load_tf", "gin", "tests", "benchmarks", "docs"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
+    built = subprocess.run(
+        [*command, "--disable-pip-version-check", "-w", str(target), str(source)], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    (path,) = target.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def ask(code: str, path: Path, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(path)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+WHERE = "import load_tf; from load_tf import commands; print(load_tf.__file__, commands.find_gin_file('demo.gin'), "
+WHERE += "*commands.shipped_gin_files(), sep='\\n')"
+WHOSE = "import gin; print(gin.__file__, callable(gin.parse_config))"
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
+    folders = {name.partition("/")[0] for name in names}
+    assert folders == {"load_tf", next(folder for folder in folders if folder.endswith(".dist-info"))}
+    assert sorted(name for name in names if name.endswith(".gin")) == [f"load_tf/configs/{name}" for name in GIN_FILES]
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "load_tf").rglob("*.py")}
+    assert {name for name in names if name.endswith(".py")} == modules
+    assert not [name for name in names if "test" in Path(name).name.lower()]
+
+
+def test_the_gin_files_are_found_from_a_wheel_in_an_empty_folder(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    module, demo, *shipped = ask(WHERE, tmp_path / "site", tmp_path / "empty").splitlines()
+    assert module == str(tmp_path / "site/load_tf/__init__.py")
+    assert demo == str(tmp_path / "site/load_tf/configs/demo.gin")
+    assert shipped == GIN_FILES
+    assert (tmp_path / "site/load_tf/configs/demo.gin").read_bytes() == (ROOT / "gin/demo.gin").read_bytes()
+
+
+def test_the_gin_files_are_found_from_a_checkout(tmp_path: Path) -> None:
+    for folder in (tmp_path, ROOT):
+        _, demo, *shipped = ask(WHERE, ROOT, folder).splitlines()
+        assert (demo, shipped) == (str(ROOT / "gin/demo.gin"), GIN_FILES)
+
+
+def test_gin_config_is_not_shadowed(tmp_path: Path) -> None:
+    """The folder gin/ shares its name with the package, also where Python is started beside it."""
+    assert not (ROOT / "gin/__init__.py").exists()
+    for folder in (tmp_path, ROOT):
+        file, parses = ask(WHOSE, ROOT, folder).split()
+        assert parses == "True" and not file.startswith(str(ROOT / "gin"))
+
+
+def test_console_scripts_are_functions_that_need_no_argument(wheel: zipfile.ZipFile) -> None:
+    name = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
+    scripts = re.findall(r"^([\w-]+) ?= ?([\w.]+):(\w+)$", wheel.read(name).decode(), re.M)
+    assert {script for script, *_ in scripts} >= {"load_tf", "load_tf-evaluate", "load_tf-predict"}
+    for _, module, function in scripts:
+        target = getattr(__import__(module, fromlist=[function]), function)
+        assert not inspect.signature(target).parameters
+
+
+def test_every_dependency_has_an_upper_bound(wheel: zipfile.ZipFile) -> None:
+    name = next(name for name in wheel.namelist() if name.endswith("METADATA"))
+    metadata = wheel.read(name).decode()
+    required = re.findall(r"^Requires-Dist: (.+)$", metadata, re.M)
+    assert len(required) > 10
+    assert [line for line in required if not re.search(r"<\d", line)] == []
+    assert "Requires-Python: >=3.11,<3.1" in metadata or "Requires-Python: <3.1" in metadata
