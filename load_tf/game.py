@@ -204,9 +204,7 @@ class AdversarialGame:
     def _end_epoch(self, measured: dict[str, float], training_loss: float) -> str | None:
         """Journals an epoch, keeps it if it is the best, commits; returns why training is over, or None."""
         assert self.progress is not None
-        self.progress.epoch += 1
-        if self.progress.best_loss is None or measured["loss"] < self.progress.best_loss:
-            self.progress.best_loss, self.progress.best_epoch = measured["loss"], self.progress.epoch
+        if self.progress.end_epoch(self.players.discriminator_training, measured):
             self.best_epoch.take()
             self._changed |= {"best_epoch"}
         self.record(

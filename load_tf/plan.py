@@ -26,6 +26,7 @@ from load_tf.data.synthetic import synthetic
 from load_tf.data.voc import voc
 from load_tf.discriminator import Discriminator
 from load_tf.errors import UserError
+from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.game import Players
 from load_tf.lookahead import Lookahead
 from load_tf.segmentors.keras_model import keras_model
@@ -38,7 +39,7 @@ from load_tf.training.stage_one import StageOne
 
 DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition)
 SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
-PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling)
+PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 
 _configured: dict[type, Callable[..., Any]] = {cls: gin.external_configurable(cls, cls.__name__) for cls in PARAMETERS}
 
@@ -138,6 +139,7 @@ class Plan:
     stage_one: StageOne
     players: Players
     segmentor: Segmentor
+    evaluation: Evaluation
     strategy: tf.distribute.Strategy
 
 
@@ -156,7 +158,9 @@ def assemble() -> Plan:
         segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
     refuse_unused_bindings()
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
-    return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, strategy)
+    return Plan(
+        experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy
+    )
 
 
 def _make_experiment() -> Experiment:

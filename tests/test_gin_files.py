@@ -16,12 +16,14 @@ FILES = sorted(path.name for path in GIN.glob("*.gin"))
 
 CHECKPOINT = "checkpoints/deeplabv3_mnv2_pascal_train_aug_fp16"
 NEEDS = {
-    "demo.gin": (),
-    "voc.gin": None,
-    "voc_mobilenetv2.gin": ("data/VOC2012", CHECKPOINT),
-    "voc_mobilenetv2_valsplit.gin": ("data/VOC2012", CHECKPOINT),
+    "demo.gin": {},
+    "camvid.gin": {"data_dir": "data/camvid"},
+    "voc.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
+    "voc_mobilenetv2.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
+    "voc_mobilenetv2_valsplit.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
+    "cityscapes.gin": {"checkpoint": CHECKPOINT},
 }
-"""What each needs of the shared folder to be assembled: data_dir and checkpoint; None: it is only parsed."""
+"""What each takes from the shared folder to be assembled; where its own checkpoint is not there, the small one."""
 
 PAPER = {
     "Lookahead": {
@@ -83,19 +85,17 @@ def test_the_text_is_readable(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> None:
-    """Every configurable is called and no binding is left over; where the network can be had, it is built."""
+    """Every configurable is called, the network is built, and no binding is left over."""
     needs = NEEDS[name]
-    if needs is None:
-        assert "experiment.segmentor" in parse(name)
-        return
     folder = request.getfixturevalue("shared") if needs else None
-    parse(name, *(f"--{flag}={folder / path}" for flag, path in zip(("data_dir", "checkpoint"), needs, strict=False)))
+    parse(name, *(f"--{flag}={folder / path}" for flag, path in needs.items()))
     from load_tf import plan
 
     assembled = commands.configured(plan.assemble)
+    classes = assembled.experiment.dataset.num_classes
     assert assembled.experiment.name
-    assert assembled.segmentor.model.output_shape[-1] == assembled.experiment.dataset.num_classes
-    assert assembled.segmentor.pretrained == bool(needs)
+    assert assembled.segmentor.model.output_shape[-1] == classes
+    assert assembled.segmentor.pretrained == ("checkpoint" in needs and classes == 21)
 
 
 def test_the_defaults_are_the_papers_and_voc_gin_repeats_them() -> None:

@@ -1,8 +1,8 @@
 """Multi-scale and flip inference, as the official `predict_labels_multi_scale`."""
 
+import dataclasses
 from collections.abc import Sequence
 
-import gin
 import keras
 import tensorflow as tf
 
@@ -13,7 +13,31 @@ OFFICIAL_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Those behind the model zoo's "OS = 8, MS, flip" scores."""
 
 
-@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How the tables are scored. The hold-out, which LoAd asks after every update, always sees one scale, unflipped.
+
+    Attributes:
+      scales: factors of the image's size, e.g. `OFFICIAL_SCALES`; the paper's tables use one.
+      flip: average over the mirrored image as well.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
+        if not self.scales or not all(isinstance(s, int | float) and s > 0 for s in self.scales):
+            raise UserError(f"Evaluation.scales is {self.scales!r}; expected one or more factors above 0.")
+
+    def wrap(self, model: keras.Model, crop: labelling.Size) -> keras.Model:
+        """The model itself where one scale is asked for, else its `MultiScaleSegmentor`."""
+        if self.scales == (1.0,) and not self.flip:
+            return model
+        rows = model.compute_output_shape((1, *crop, 3))[1]
+        return MultiScaleSegmentor(model, round((crop[0] - 1) / (rows - 1)), self.scales, self.flip)
+
+
 class MultiScaleSegmentor(keras.Model):
     """Averages a segmentor's class probabilities over scaled and mirrored images.
 

@@ -70,7 +70,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
 def _evaluator(plan: "Plan", split: Any) -> Evaluator:
     experiment = plan.experiment
     return Evaluator(
-        plan.segmentor.model,
+        plan.evaluation.wrap(plan.segmentor.model, experiment.crop),
         split,
         experiment.crop,
         experiment.dataset.num_classes,
@@ -167,14 +167,26 @@ def settings(plan: "Plan") -> dict[str, Any]:
         "segmentor": plan.segmentor.description,
         "output_stride": plan.segmentor.output_stride,
         "crop": list(experiment.crop),
-        "scales": [1.0],
-        "flip": False,
+        "scales": list(plan.evaluation.scales),
+        "flip": plan.evaluation.flip,
         "resizing": "bilinear, aligned corners",
         "padding": "bottom and right, 127.5",
         "void": "255 ignored",
         "absent_classes": "left out of the mean",
         "seed": experiment.seed,
     }
+
+
+def warnings(plan: "Plan") -> list[str]:
+    """What does not belong together and costs points, each in a sentence."""
+    stride, crop = plan.segmentor.output_stride, plan.experiment.crop
+    found = []
+    if any((side - 1) % stride for side in crop):
+        found.append(
+            f"the crop {crop[0]}x{crop[1]} is not of k * {stride} + 1 pixels, as output stride {stride} needs it for "
+            "features and image corners to be aligned"
+        )
+    return found
 
 
 def seconds_by_phase(run_dir: Path) -> dict[str, float]:
@@ -235,6 +247,8 @@ def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
     print(table.text())
     for name, value in settings(plan).items():
         print(f"{name:>15}: {value}")
+    for warning in warnings(plan):
+        print(f"{'warning':>15}: {warning}")
     if report_folder is not None:
         for name, content in (
             ("table1.csv", table.csv()),

@@ -100,7 +100,7 @@ class Terminal:
     def _discriminator_end(self, event: dict[str, Any]) -> str:
         reason = {
             "sufficient_accuracy": "accurate enough",
-            "loss_not_falling": "its hold-out loss does not fall any more",
+            "not_improving": "it does not improve any more on the hold-out",
             "max_epochs": "its epochs are used up",
         }[event["reason"]]
         return f"discriminator: {reason}; epoch {event['best']} is kept"

@@ -23,7 +23,10 @@ class DiscriminatorTraining:
       optimizer: "adagrad", the paper's, or "adam".
       union: the literal union of all maps, in place of pairs.
       sufficient_accuracy: pair accuracy on the hold-out at which training stops.
-      patience: epochs in which the hold-out loss may fail to fall.
+      monitor: what says which epoch is best, on the hold-out: "loss", or "pair_accuracy". The loss also punishes logits
+        that are off for both maps of an image, which few training images leave undetermined: it can rise while the
+        ranking, which the segmentor learns from, still improves (docs/discriminator.md).
+      patience: epochs in which that may fail to improve.
       max_epochs: at the most, before each cycle.
       first_max_epochs: the same before the first cycle, when it knows nothing; None: as `max_epochs`.
       keep_weights: it goes on from the weights (and accumulators) it had; False: it starts anew before each cycle.
@@ -34,6 +37,7 @@ class DiscriminatorTraining:
     optimizer: Literal["adagrad", "adam"] = "adagrad"
     union: bool = False
     sufficient_accuracy: float = 0.9
+    monitor: Literal["loss", "pair_accuracy"] = "loss"
     patience: int = 3
     max_epochs: int = 20
     first_max_epochs: int | None = None
@@ -42,6 +46,10 @@ class DiscriminatorTraining:
     def __post_init__(self) -> None:
         if self.optimizer not in ("adagrad", "adam"):
             raise UserError(f"DiscriminatorTraining.optimizer is {self.optimizer!r}; expected 'adagrad' or 'adam'.")
+        if self.monitor not in ("loss", "pair_accuracy"):
+            raise UserError(
+                f"DiscriminatorTraining.monitor is {self.monitor!r}; expected 'loss' or 'pair_accuracy'."
+            )
         if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
             raise UserError(f"DiscriminatorTraining.learning_rate is {self.learning_rate!r}; expected a number above 0.")
         for name in ("batch_size", "patience", "max_epochs"):
@@ -60,8 +68,17 @@ class DiscriminatorProgress:
 
     cycle: int
     epoch: int = 0
-    best_loss: float | None = None
+    best_badness: float | None = None
     best_epoch: int = 0
+
+    def end_epoch(self, settings: DiscriminatorTraining, measured: dict[str, float]) -> bool:
+        """Counts an epoch; returns whether it is the best so far."""
+        self.epoch += 1
+        badness = measured["loss"] if settings.monitor == "loss" else 1 - measured["pair_accuracy"]
+        if self.best_badness is not None and not badness < self.best_badness:
+            return False
+        self.best_badness, self.best_epoch = badness, self.epoch
+        return True
 
     def is_over(self, settings: DiscriminatorTraining, pair_accuracy: float) -> str | None:
         """Why training stops after this epoch, or None."""
@@ -71,7 +88,7 @@ class DiscriminatorProgress:
         if pair_accuracy >= settings.sufficient_accuracy:
             return "sufficient_accuracy"
         if self.epoch - self.best_epoch >= settings.patience:
-            return "loss_not_falling"
+            return "not_improving"
         return "max_epochs" if self.epoch >= limit else None
 
 

@@ -98,7 +98,8 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         variables = self.segmentor.trainable_variables
         with tf.GradientTape() as tape:
             total, pixels = cross_entropy(self.segmentor(batch["images"], training=True), batch["labels"])
-            loss = total / replica.all_reduce(tf.distribute.ReduceOp.SUM, pixels)
+            # A batch of nothing but void has no pixels: 0 / 0 would make every weight NaN.
+            loss = tf.math.divide_no_nan(total, replica.all_reduce(tf.distribute.ReduceOp.SUM, pixels))
         self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         return loss
 
@@ -131,7 +132,7 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
             if settings.flip and flips[place]:
                 image, label = image[:, ::-1], label[:, ::-1]
             (to_y, from_y), (to_x, from_x) = (
-                (slice(max(s, 0), min(n + s, c)), slice(max(-s, 0), min(n, c - s)))
+                (slice(max(s, 0), max(min(n + s, c), 0)), slice(max(-s, 0), max(min(n, c - s), 0)))
                 for s, n, c in zip(shifts[place], label.shape, crop, strict=True)
             )
             images[row, to_y, to_x] = image[from_y, from_x]

@@ -36,7 +36,7 @@ def small_discriminator(batch_norm: bool = False, dropout: float = 0.0) -> Condi
     """Without batch norm and dropout the logits in training are those at inference, so that numpy can follow."""
     random = np.random.default_rng(3)
     inputs = keras.Input((G, G, 3 * K))
-    x = keras.layers.Conv2D(6, 3, strides=2)(inputs)
+    x = keras.layers.Conv2D(6, 3, strides=2, use_bias=not batch_norm)(inputs)
     if batch_norm:
         x = keras.layers.BatchNormalization()(x)
     body = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x)))
@@ -46,6 +46,7 @@ def small_discriminator(batch_norm: bool = False, dropout: float = 0.0) -> Condi
     discriminator = ConditionalDiscriminator(body, head, settings)
     for variable in discriminator.trainable_variables:
         variable.assign(random.normal(scale=0.3, size=variable.shape))
+    head.bias.assign([0.8])
     return discriminator
 
 
@@ -167,7 +168,7 @@ def test_training_moves_the_discriminator_and_nothing_else(examples: GridExample
     moved = {v.path for v, old in zip(trainer.variables, before, strict=True) if (v.numpy() != old).any()}
     same = {v.path for v in trainer.variables} - moved
     assert same == {"discriminator/learning_rate"}
-    assert len(trainer.variables) == 8 + 2 + 6  # network, iteration and rate, accumulators
+    assert len(trainer.variables) == 7 + 2 + 5  # network, iteration and rate, accumulators
 
 
 def test_evaluation_measures_and_moves_nothing(examples: GridExamples, sets: list[np.ndarray]) -> None:
@@ -211,14 +212,15 @@ def test_epochs_are_reproducible(examples: GridExamples, sets: list[np.ndarray])
 
 
 def test_adam_can_be_chosen(examples: GridExamples, sets: list[np.ndarray]) -> None:
-    """Its first step moves every weight by the learning rate, in the direction of the gradient's sign."""
+    """Its first step moves every weight by the learning rate, but for the epsilon where a gradient is tiny."""
     discriminator = small_discriminator()
     before = values(discriminator.trainable_variables)
     trainer = make_trainer(discriminator, optimizer="adam", learning_rate=0.003)
     drawn = draw_pairs(4, 2, 0)
     train(trainer, batches(examples, sets, drawn, 8, 0))
     for old, new in zip(before, values(discriminator.trainable_variables), strict=True):
-        np.testing.assert_allclose(np.abs(new - old), 0.003, rtol=1e-2)
+        assert np.abs(new - old).max() < 0.00301
+        assert np.median(np.abs(new - old)) == pytest.approx(0.003, rel=1e-2)
 
 
 # --- when it stops

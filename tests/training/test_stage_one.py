@@ -175,11 +175,11 @@ def test_batch_norm_statistics_move(split: ExampleList) -> None:
 
 
 def test_training_learns(split: ExampleList) -> None:
-    """The first channel is the label: a few epochs lower the loss by far."""
+    """A few epochs bring the loss below log 4 = 1.39, what a guess among four labels costs."""
     settings = StageOne(batch_size=4, learning_rate=0.2)
     trainer = CrossEntropyTrainer(small_segmentor(), settings, 40, tf.distribute.get_strategy())
     losses = [train(trainer, cross_entropy_batches(split, settings, CROP, 0, epoch))["loss"] for epoch in range(12)]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 1.34 < np.log(4) < losses[0]
 
 
 def test_a_batch_of_nothing_but_void_changes_no_weight(split: ExampleList) -> None:
@@ -255,7 +255,7 @@ def test_image_and_label_move_together(split: ExampleList) -> None:
 
 def test_augmentation_can_be_switched_off(split: ExampleList) -> None:
     found = [find(split, *element, shift=0) for element in elements(split, StageOne(batch_size=1, flip=False))]
-    assert {where for _, *where in map(tuple, found) for where in [tuple(where)]} == {(False, 0, 0)}
+    assert {(flip, down, right) for _, flip, down, right in found} == {(False, 0, 0)}
     flipped = [find(split, *element, shift=0) for element in elements(split, StageOne(batch_size=1))]
     assert {flip for _, flip, *_ in flipped} == {False, True}
 
