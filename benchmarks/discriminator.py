@@ -7,27 +7,17 @@ Per epoch: the training loss, then on the hold-out, in inference mode, the loss,
 how often the real map of an image is ranked above its fake one (chance: 0.5), and seconds so far.
 """
 
-import tempfile
 import time
 from typing import Any
 
+from benchmarks import setting
 from load_tf import commands
 
 
 def _main() -> None:
     commands.quiet_tensorflow()
-    config = commands.parse_gin()
-    from load_tf import experiment, plan
-    from load_tf.evaluation.evaluator import Evaluator
-    from load_tf.game import AdversarialGame
-    from load_tf.run_directory import RunDirectory
-
-    parts = commands.configured(plan.assemble)
-    if not parts.segmentor.pretrained:
-        raise commands.UserError("this benchmark needs a segmentor with weights.")
-    data = experiment.read_data(parts)
-    began = time.monotonic()
     print("| epoch | training loss | loss | real | fake | pairs | seconds |\n|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+    began = time.monotonic()
 
     def show(event: dict[str, Any]) -> None:
         if event["event"] == "discriminator":
@@ -35,22 +25,7 @@ def _main() -> None:
             cells = [str(event["epoch"]), *(f"{n:.3f}" for n in numbers), f"{time.monotonic() - began:.0f}"]
             print("| " + " | ".join(cells) + " |", flush=True)
 
-    crop, classes = parts.experiment.crop, parts.experiment.dataset.num_classes
-    with tempfile.TemporaryDirectory() as folder:
-        game = AdversarialGame(
-            parts.segmentor.model,
-            Evaluator(parts.segmentor.model, data.holdout, crop, classes),
-            data.training,
-            data.holdout,
-            parts.players,
-            crop=crop,
-            num_classes=classes,
-            seed=parts.experiment.seed,
-            run=RunDirectory(folder, config),
-            strategy=parts.strategy,
-            listener=show,
-        )
-        game.aggregate("g0", 0)
+    with setting.game(show) as game:
         began = time.monotonic()
         game.train_discriminator(["g0"], 0)
 
