@@ -1,7 +1,7 @@
 PYTHON ?= python
 RUN_DIR ?= runs/demo
 
-.PHONY: test slow lint demo
+.PHONY: test slow golden lint demo
 
 # The tests of a file stay in one process, since they share what they set up.
 test:
@@ -9,6 +9,9 @@ test:
 
 slow:
 	$(PYTHON) -m pytest -q -m slow
+
+golden:
+	$(PYTHON) -m pytest -q -m golden
 
 lint:
 	$(PYTHON) -m ruff check .

@@ -37,7 +37,7 @@ def ranking_accuracy(training: np.ndarray, unseen: np.ndarray) -> float:
 
 
 def _differences(game: AdversarialGame, examples: GridExamples, fakes: np.ndarray, low: float, high: float) -> list:
-    """For every layer [N, C]: mean features of the real maps minus those of the fake ones, batch statistics as in training."""
+    """For every layer [N, C]: mean features of the real maps minus those of the fake ones, as in training."""
     body = game.discriminator.body
     means = [keras.ops.mean(body.get_layer(name).output, axis=(1, 2)) for name in LAYERS]
     features = keras.Model(body.input, means)

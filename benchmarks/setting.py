@@ -22,7 +22,9 @@ def game(listener: Listener = lambda event: None) -> Iterator[AdversarialGame]:
 
     parts = commands.configured(plan.assemble)
     if not parts.segmentor.pretrained:
-        raise commands.UserError("this measurement needs a segmentor that has weights already, such as official_deeplab.")
+        raise commands.UserError(
+            "this measurement needs a segmentor that has weights already, such as official_deeplab."
+        )
     data = experiment.read_data(parts)
     crop, classes = parts.experiment.crop, parts.experiment.dataset.num_classes
     with tempfile.TemporaryDirectory() as folder:

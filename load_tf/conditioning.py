@@ -5,6 +5,7 @@ live one all come through `split_by_class`; whatever tells them apart other than
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -131,6 +132,8 @@ def sample_maps(logits: tf.Tensor, sampling: Sampling, key: tf.Tensor) -> tf.Ten
 
 
 @tf.custom_gradient
-def _hard_forward_soft_backward(hard: tf.Tensor, soft: tf.Tensor):  # noqa: ANN202 - the decorator's protocol
+def _hard_forward_soft_backward(
+    hard: tf.Tensor, soft: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[None, tf.Tensor]]]:
     # `hard + soft - stop_gradient(soft)` would leave rounding errors in the map: 0.99999994 in place of 1 is a leak.
     return tf.identity(hard), lambda upstream: (None, upstream)

@@ -46,7 +46,9 @@ class Lookahead:
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"Lookahead.{name} is {value!r}; expected a whole number of at least 1.")
         if self.max_cycles is not None and (not isinstance(self.max_cycles, int) or self.max_cycles < 1):
-            raise UserError(f"Lookahead.max_cycles is {self.max_cycles!r}; expected None or a whole number of at least 1.")
+            raise UserError(
+                f"Lookahead.max_cycles is {self.max_cycles!r}; expected None or a whole number of at least 1."
+            )
         for name in ("upper", "lower"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
@@ -198,7 +200,7 @@ def _look_ahead(game: Game, settings: Lookahead, state: State) -> None:
     if not state.finite:
         return
     state.miou = game.evaluate()
-    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=state.miou)
+    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=_json_number(state.miou))
     best = state.start_miou + settings.upper if state.peak_miou is None else state.peak_miou
     if state.miou > best:
         state.peak_miou, state.peak_iteration = state.miou, state.iteration
@@ -218,7 +220,12 @@ def _reason_to_end(settings: Lookahead, state: State) -> str | None:
 def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> None:
     end = f"ge{state.peaks}_{state.fruitless}"
     game.record(
-        "cycle_end", cycle=state.cycle, iteration=state.iteration, reason=reason, miou=_json_number(state.miou), model=end
+        "cycle_end",
+        cycle=state.cycle,
+        iteration=state.iteration,
+        reason=reason,
+        miou=_json_number(state.miou),
+        model=end,
     )
     state.non_finite_cycles = state.non_finite_cycles + 1 if reason == "non_finite" else 0
     if state.non_finite_cycles == MAX_NON_FINITE_CYCLES:
@@ -230,9 +237,7 @@ def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> No
         game.promote_best()
         state.peaks += 1
         state.start_miou, state.fruitless = state.peak_miou, 0
-        game.record(
-            "peak", cycle=state.cycle, iteration=state.peak_iteration, miou=state.peak_miou, model=state.start
-        )
+        game.record("peak", cycle=state.cycle, iteration=state.peak_iteration, miou=state.peak_miou, model=state.start)
         state.buffer = []
         ended_on_peak = state.peak_iteration == state.iteration
         state.pending = [state.start] if ended_on_peak or settings.max_buffer_sets == 1 else [state.start, end]

@@ -158,9 +158,7 @@ def assemble() -> Plan:
         segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
     refuse_unused_bindings()
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
-    return Plan(
-        experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy
-    )
+    return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy)
 
 
 def _make_experiment() -> Experiment:

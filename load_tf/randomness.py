@@ -19,7 +19,8 @@ def key(seed: int, *purpose: int | str) -> np.ndarray:
     Returns:
       int32 [2].
     """
-    digest = hashlib.blake2b(repr((int(seed), *purpose)).encode(), digest_size=8).digest()
+    parts = [part if isinstance(part, str) else int(part) for part in (seed, *purpose)]
+    digest = hashlib.blake2b(repr(tuple(parts)).encode(), digest_size=8).digest()
     return np.frombuffer(digest, dtype="<i4").copy()
 
 

@@ -10,6 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -159,8 +161,13 @@ class RunDirectory:
         return line
 
     def time(self, phase: str, seconds: float, **values: Any) -> None:
-        """Adds a line to `timings.jsonl`, which no restart depends on."""
-        line = {"phase": phase, "seconds": round(seconds, 3), **values, "at": round(time.time(), 1)}
+        """Adds a line to `timings.jsonl`, which no restart depends on, with the process's peak memory so far."""
+        # Linux counts in KiB, macOS in bytes.
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+        line = {
+            "phase": phase, "seconds": round(seconds, 3), "peak_mib": peak, **values, "at": round(time.time(), 1)
+        }  # fmt: skip
         with self._writing(), open(self.path / "timings.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -132,17 +132,23 @@ def test_logits_on_grid_exactly_at_the_logits_pixels() -> None:
 
 def test_one_logit_is_everywhere() -> None:
     logits = np.random.default_rng(0).normal(size=(1, 1, 1, K)).astype(np.float32)
-    np.testing.assert_array_equal(logits_on_grid(tf.constant(logits), (17, 33), 8).numpy(), np.tile(logits, (1, 8, 8, 1)))
+    np.testing.assert_array_equal(
+        logits_on_grid(tf.constant(logits), (17, 33), 8).numpy(), np.tile(logits, (1, 8, 8, 1))
+    )
 
 
-@pytest.mark.parametrize(("size", "crop", "grid"), [(129, 513, 224), (33, 513, 224), (7, 97, 32), (2, 17, 40), (1, 17, 4)])
+@pytest.mark.parametrize(
+    ("size", "crop", "grid"), [(129, 513, 224), (33, 513, 224), (7, 97, 32), (2, 17, 40), (1, 17, 4)]
+)
 def test_interpolation_matrix(size: int, crop: int, grid: int) -> None:
     matrix = interpolation_matrix(size, crop, grid).astype(np.float64)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
     assert (np.count_nonzero(matrix, axis=1) <= 2).all()
     assert (matrix >= 0).all()
     # It reproduces straight lines: the places of the logits themselves.
-    np.testing.assert_allclose(matrix @ np.linspace(0, crop - 1, size), points(crop, grid) if size > 1 else 0, atol=1e-4)
+    np.testing.assert_allclose(
+        matrix @ np.linspace(0, crop - 1, size), points(crop, grid) if size > 1 else 0, atol=1e-4
+    )
 
 
 # --- sampling
@@ -207,7 +213,8 @@ def test_literal_soft_map() -> None:
 
 def test_noise_is_keyed() -> None:
     one, again, other = (
-        sample_maps(tf.constant(LOGITS), Sampling(), tf.constant(key(5, "gumbel", place))).numpy() for place in (0, 0, 1)
+        sample_maps(tf.constant(LOGITS), Sampling(), tf.constant(key(5, "gumbel", place))).numpy()
+        for place in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, again)
     assert (one != other).any(axis=-1).mean() > 0.05
@@ -245,5 +252,5 @@ def test_extreme_logits_stay_finite() -> None:
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
 def test_temperature_must_be_positive(temperature: float) -> None:
-    with pytest.raises(UserError, match="Sampling.temperature is"):
+    with pytest.raises(UserError, match=r"Sampling\.temperature is"):
         Sampling(temperature)

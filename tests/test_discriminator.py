@@ -108,7 +108,9 @@ def test_batch_norm_moves_only_in_training_and_by_its_momentum(inputs: tf.Tensor
     discriminator(inputs, training=True, dropout_key=tf.constant(key(0)))
     np.testing.assert_allclose(norm.moving_mean.numpy(), 0.25 * seen.mean(axis=(0, 1, 2)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(norm.moving_variance.numpy(), 0.75 + 0.25 * seen.var(axis=(0, 1, 2)), rtol=1e-4)
-    momenta = {layer.momentum for layer in discriminator.body.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    momenta = {
+        layer.momentum for layer in discriminator.body.layers if isinstance(layer, keras.layers.BatchNormalization)
+    }
     assert momenta == {0.75}
 
 

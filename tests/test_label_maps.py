@@ -70,8 +70,13 @@ def test_pairs_draw_all_sets_and_flips_alike() -> None:
 
 
 @pytest.mark.parametrize("draw", [draw_pairs, draw_union])
-def test_draws_are_keyed(draw) -> None:  # noqa: ANN001
-    one, again, next_epoch, other_seed = draw(50, 2, 0, 3, 0), draw(50, 2, 0, 3, 0), draw(50, 2, 0, 3, 1), draw(50, 2, 1, 3, 0)
+def test_draws_are_keyed(draw) -> None:
+    one, again, next_epoch, other_seed = (
+        draw(50, 2, 0, 3, 0),
+        draw(50, 2, 0, 3, 0),
+        draw(50, 2, 0, 3, 1),
+        draw(50, 2, 1, 3, 0),
+    )
     for a, b in zip(one, again, strict=True):
         np.testing.assert_array_equal(a, b)
     for other in (next_epoch, other_seed):

@@ -98,7 +98,7 @@ def test_fruitless_cycles_end_the_run_without_a_last_retraining():
 
 
 def test_a_peak_resets_the_count_of_fruitless_cycles():
-    game, state = run(0.5, [[0.5], [0.6], [0.6], [0.6]], patience=1, max_fruitless_cycles=2)
+    _game, state = run(0.5, [[0.5], [0.6], [0.6], [0.6]], patience=1, max_fruitless_cycles=2)
     assert state.cycle == 4 and state.fruitless == 2 and state.start_miou == 0.6
 
 
@@ -131,7 +131,7 @@ def test_of_equal_peaks_the_first_stays():
 
 
 def test_the_best_of_several_peaks_is_taken():
-    game, state = run(0.5, [[0.6, 0.7, 0.65], [0.5] * 3], patience=3, max_fruitless_cycles=1)
+    game, _state = run(0.5, [[0.6, 0.7, 0.65], [0.5] * 3], patience=3, max_fruitless_cycles=1)
     (peak,) = game.events("peak")
     assert (peak["iteration"], peak["miou"], game.start) == (2, 0.7, 0.7)
 
@@ -142,7 +142,9 @@ def test_a_cycle_that_ends_on_its_peak_gives_one_set():
 
 
 def test_a_buffer_of_one_keeps_only_the_start_model():
-    game, _ = run(0.5, [[0.5, 0.5], [0.6, 0.5], [0.5, 0.5]], patience=2, max_buffer_sets=1, max_fruitless_cycles=2, max_cycles=3)
+    game, _ = run(
+        0.5, [[0.5, 0.5], [0.6, 0.5], [0.5, 0.5]], patience=2, max_buffer_sets=1, max_fruitless_cycles=2, max_cycles=3
+    )
     assert game.buffers == [["g0"], ["g0"], ["g1"]]
 
 
@@ -169,7 +171,7 @@ def test_three_non_finite_cycles_in_a_row_stop_with_advice():
     bad = ["nan-update"]
     with pytest.raises(UserError, match="learning rate"):
         run(0.5, [bad, bad, bad], patience=1)
-    game, state = run(0.5, [bad, bad, [0.5], bad, bad], patience=1, max_fruitless_cycles=5)
+    _game, state = run(0.5, [bad, bad, [0.5], bad, bad], patience=1, max_fruitless_cycles=5)
     assert state.cycle == 5
 
 
@@ -179,7 +181,15 @@ def test_a_start_that_cannot_be_scored_is_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"max_buffer_sets": 0}, {"patience": 0}, {"upper": 0.1e3}, {"lower": -0.1}, {"patience": "abc"}, {"max_cycles": 0}]
+    "wrong",
+    [
+        {"max_buffer_sets": 0},
+        {"patience": 0},
+        {"upper": 0.1e3},
+        {"lower": -0.1},
+        {"patience": "abc"},
+        {"max_cycles": 0},
+    ],
 )
 def test_parameters_out_of_range_are_named(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
@@ -187,7 +197,16 @@ def test_parameters_out_of_range_are_named(wrong):
 
 
 def test_resuming_from_every_commit_ends_alike():
-    cycles = [[0.49, 0.48], [0.55, 0.52], [0.3, 0.5], [0.55, 0.5], [0.56, 0.1], [0.5, "nan-update"], [0.5, 0.5], [0.5, 0.5]]
+    cycles = [
+        [0.49, 0.48],
+        [0.55, 0.52],
+        [0.3, 0.5],
+        [0.55, 0.5],
+        [0.56, 0.1],
+        [0.5, "nan-update"],
+        [0.5, 0.5],
+        [0.5, 0.5],
+    ]
     settings = {"patience": 2, "max_fruitless_cycles": 3}
     whole, end = run(0.5, cycles, **settings)
     for state in whole.states:

@@ -20,9 +20,24 @@ def test_key_is_what_stateless_ops_take() -> None:
     key(1, "a")[:] = 0  # a copy that may be written to
 
 
-@pytest.mark.parametrize("make", [lambda *p: key(*p).tolist(), lambda *p: generator(*p).integers(2**62, size=3).tolist()])
-def test_same_purpose_same_draw_other_purpose_other_draw(make) -> None:  # noqa: ANN001
-    purposes = [(0,), (1,), (-1,), (2**40,), (0, 1), (0, "1"), (0, 1, 2), (0, 2, 1), (0, 12), (0, "1, 2"), (0, "a"), (0, "a", 0)]
+@pytest.mark.parametrize(
+    "make", [lambda *p: key(*p).tolist(), lambda *p: generator(*p).integers(2**62, size=3).tolist()]
+)
+def test_same_purpose_same_draw_other_purpose_other_draw(make) -> None:
+    purposes = [
+        (0,),
+        (1,),
+        (-1,),
+        (2**40,),
+        (0, 1),
+        (0, "1"),
+        (0, 1, 2),
+        (0, 2, 1),
+        (0, 12),
+        (0, "1, 2"),
+        (0, "a"),
+        (0, "a", 0),
+    ]
     for purpose in purposes:
         assert make(*purpose) == make(*purpose)
     for one, other in itertools.combinations(purposes, 2):
@@ -30,7 +45,12 @@ def test_same_purpose_same_draw_other_purpose_other_draw(make) -> None:  # noqa:
 
 
 def test_many_keys_are_all_different() -> None:
-    keys = {tuple(key(seed, "dropout", cycle, step).tolist()) for seed in range(5) for cycle in range(20) for step in range(50)}
+    keys = {
+        tuple(key(seed, "dropout", cycle, step).tolist())
+        for seed in range(5)
+        for cycle in range(20)
+        for step in range(50)
+    }
     assert len(keys) == 5000
 
 

@@ -87,7 +87,10 @@ def test_names_differ_for_equal_paths() -> None:
 
 @pytest.mark.parametrize(
     ("stored", "message"),
-    [(variables()[:3], "'3:iterations' is only in this network"), (variables()[1:], "'0:bias' is only in what was stored")],
+    [
+        (variables()[:3], "'3:iterations' is only in this network"),
+        (variables()[1:], "'0:bias' is only in what was stored"),
+    ],
 )
 def test_another_networks_weights_are_refused(stored: list[keras.Variable], message: str) -> None:
     present = variables()

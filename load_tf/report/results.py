@@ -138,6 +138,7 @@ def write_tables(
     ]
     directory.write("report/table1.csv", table.csv())
     directory.write("report/table1.md", table.markdown(caption))
+    sums = sum_timings(directory.path)
     peaks = [event for event in journal if event["event"] == "peak"]
     directory.write(
         "report/summary.json",
@@ -149,7 +150,8 @@ def write_tables(
                 "cycles": sum(event["event"] == "cycle_end" for event in journal),
                 "peaks": [{"cycle": p["cycle"], "iteration": p["iteration"], "miou": p["miou"]} for p in peaks],
                 "holdout_ids": holdout_ids,
-                "seconds": seconds_by_phase(directory.path),
+                "seconds": sums["seconds"],
+                "peak_mib": sums["peak_mib"],
                 "settings": settings(plan),
             },
             indent=1,
@@ -189,14 +191,17 @@ def warnings(plan: "Plan") -> list[str]:
     return found
 
 
-def seconds_by_phase(run_dir: Path) -> dict[str, float]:
-    """The sums of `timings.jsonl`."""
-    totals: dict[str, float] = {}
+def sum_timings(run_dir: Path) -> dict[str, dict[str, float]]:
+    """`timings.jsonl` by phase: `seconds` in all, and `peak_mib`, the process's peak memory until the phase's end."""
+    seconds: dict[str, float] = {}
+    peak: dict[str, float] = {}
     timings = run_dir / "timings.jsonl"
     for line in timings.read_text().splitlines() if timings.is_file() else []:
         entry = json.loads(line)
-        totals[entry["phase"]] = round(totals.get(entry["phase"], 0.0) + entry["seconds"], 1)
-    return totals
+        phase = entry["phase"]
+        seconds[phase] = round(seconds.get(phase, 0.0) + entry["seconds"], 1)
+        peak[phase] = max(peak.get(phase, 0), entry.get("peak_mib", 0))
+    return {"seconds": seconds, "peak_mib": peak}
 
 
 def _scores_in_words(scores: dict[str, Any]) -> str:

@@ -62,6 +62,8 @@ class Terminal:
         )
 
     def _evaluate(self, event: dict[str, Any]) -> str:
+        if event["miou"] is None:
+            return f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU not finite"
         change = f", {100 * (event['miou'] - self._start):+.2f}" if math.isfinite(self._start) else ""
         health = ""
         if self._update.get("loss") is not None:

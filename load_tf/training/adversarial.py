@@ -46,7 +46,9 @@ class AdversarialTraining:
     def __post_init__(self) -> None:
         for name in ("batch_size", "updates_per_iteration"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"AdversarialTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+                raise UserError(
+                    f"AdversarialTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0."
+                )
         if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
             raise UserError(f"AdversarialTraining.learning_rate is {self.learning_rate!r}; expected a number above 0.")
         if not 0 <= self.momentum < 1:
@@ -95,10 +97,13 @@ class AdversarialTrainer(orbit.StandardTrainer):
                 f"such as {segmentor.trainable_variables[0].path!r}."
             )
         with strategy.scope():
-            self.optimizer = keras.optimizers.SGD(settings.learning_rate, momentum=settings.momentum, name="adversarial")
+            self.optimizer = keras.optimizers.SGD(
+                settings.learning_rate, momentum=settings.momentum, name="adversarial"
+            )
             self.optimizer.build(self.trained)
             self._sums = {
-                name: tf.Variable(0.0, trainable=False, name=name) for name in ("loss", "gradient_norm", "sampled_share")
+                name: tf.Variable(0.0, trainable=False, name=name)
+                for name in ("loss", "gradient_norm", "sampled_share")
             }
             self._finite = tf.Variable(True, trainable=False, name="finite")
             self._updates = tf.Variable(0.0, trainable=False, name="updates")
@@ -211,5 +216,3 @@ def map_maker(segmentor: keras.Model, crop: Size, grid: int) -> Callable[[tf.Ten
         return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     return maps
-
-

@@ -1,6 +1,7 @@
 """Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3; READING)."""
 
 import dataclasses
+import math
 from typing import Literal
 
 import keras
@@ -47,14 +48,16 @@ class DiscriminatorTraining:
         if self.optimizer not in ("adagrad", "adam"):
             raise UserError(f"DiscriminatorTraining.optimizer is {self.optimizer!r}; expected 'adagrad' or 'adam'.")
         if self.monitor not in ("loss", "pair_accuracy"):
-            raise UserError(
-                f"DiscriminatorTraining.monitor is {self.monitor!r}; expected 'loss' or 'pair_accuracy'."
-            )
+            raise UserError(f"DiscriminatorTraining.monitor is {self.monitor!r}; expected 'loss' or 'pair_accuracy'.")
         if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
-            raise UserError(f"DiscriminatorTraining.learning_rate is {self.learning_rate!r}; expected a number above 0.")
+            raise UserError(
+                f"DiscriminatorTraining.learning_rate is {self.learning_rate!r}; expected a number above 0."
+            )
         for name in ("batch_size", "patience", "max_epochs"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"DiscriminatorTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+                raise UserError(
+                    f"DiscriminatorTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0."
+                )
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         if self.optimizer == "adam":
@@ -68,14 +71,14 @@ class DiscriminatorProgress:
 
     cycle: int
     epoch: int = 0
-    best_badness: float | None = None
+    best_badness: float = math.inf
     best_epoch: int = 0
 
     def end_epoch(self, settings: DiscriminatorTraining, measured: dict[str, float]) -> bool:
         """Counts an epoch; returns whether it is the best so far."""
         self.epoch += 1
         badness = measured["loss"] if settings.monitor == "loss" else 1 - measured["pair_accuracy"]
-        if self.best_badness is not None and not badness < self.best_badness:
+        if self.best_epoch and math.isfinite(self.best_badness) and not badness < self.best_badness:
             return False
         self.best_badness, self.best_epoch = badness, self.epoch
         return True

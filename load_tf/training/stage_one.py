@@ -1,4 +1,4 @@
-"""Stage 1: cross-entropy training "up to a reasonable performance" of a segmentor that is not pre-trained (section 2)."""
+"""Stage 1: cross-entropy training of what is not pre-trained, "up to a reasonable performance" (section 2)."""
 
 import dataclasses
 
@@ -41,6 +41,8 @@ class StageOne:
         for name in ("epochs", "batch_size"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"StageOne.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+        if not isinstance(self.shift, int) or self.shift < 0:
+            raise UserError(f"StageOne.shift is {self.shift!r}; expected a whole number of pixels, at least 0.")
         if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
             raise UserError(f"StageOne.learning_rate is {self.learning_rate!r}; expected a number above 0.")
 

@@ -41,7 +41,9 @@ def test_points_follow_the_formula_exactly(crop: int, grid: int) -> None:
     assert exact != [i * crop // grid for i in range(grid)]
 
 
-@pytest.mark.parametrize(("size", "crop"), [((33, 49), (33, 49)), ((20, 31), (33, 49)), ((7, 49), (33, 49)), ((1, 1), (17, 33))])
+@pytest.mark.parametrize(
+    ("size", "crop"), [((33, 49), (33, 49)), ((20, 31), (33, 49)), ((7, 49), (33, 49)), ((1, 1), (17, 33))]
+)
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_reads_pixel_by_pixel(size: tuple[int, int], crop: tuple[int, int], channels: tuple[int, ...]) -> None:
     grid, fill = 12, 255 if not channels else 127

@@ -202,7 +202,8 @@ def test_palette_png_keeps_many_classes(tmp_path: Path) -> None:
 def call(*arguments: str) -> int:
     """The command in this process, with fresh flags."""
     names = ("saved_model", "images", "output", "overlays", "probabilities", "overwrite", "batch_size")
-    command.define_flags()
+    if "saved_model" not in flags.FLAGS:
+        command.define_flags()
     for name in names:
         flags.FLAGS[name].unparse()
     return commands.execute(command.label, flags.FLAGS(["predict", *arguments]), positional=True)

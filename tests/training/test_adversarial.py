@@ -59,7 +59,9 @@ def small_discriminator() -> CountingDiscriminator:
     body = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     head = keras.layers.Dense(1)
     head.build(body.output.shape)
-    body.set_weights([random.uniform(0.2, 1, w.shape) * random.choice([-1, 1], w.shape[-1]) for w in body.get_weights()])
+    body.set_weights(
+        [random.uniform(0.2, 1, w.shape) * random.choice([-1, 1], w.shape[-1]) for w in body.get_weights()]
+    )
     body.get_layer("d_bn").moving_variance.assign(random.uniform(0.5, 2, 8))
     # The bias brings the logits of these tests' maps near 0, where both losses have a gradient.
     head.set_weights([random.normal(scale=2, size=(8, 1)), np.array([7.0])])
@@ -168,7 +170,9 @@ def test_loss_and_gradient_are_finite_far_out(saturating: bool) -> None:
         loss = adversarial_loss(x, saturating)
     expected = [0, 0, -200, -1e4] if saturating else [1e4, 200, 0, 0]
     np.testing.assert_allclose(loss.numpy(), expected, atol=1e-30)
-    np.testing.assert_allclose(tape.gradient(loss, x).numpy(), [0, 0, -1, -1] if saturating else [-1, -1, 0, 0], atol=1e-30)
+    np.testing.assert_allclose(
+        tape.gradient(loss, x).numpy(), [0, 0, -1, -1] if saturating else [-1, -1, 0, 0], atol=1e-30
+    )
     d = tf.sigmoid(x).numpy()
     assert (1 - d[2] if saturating else d[0]) == 0
 
@@ -228,7 +232,9 @@ def test_only_the_segmentors_trainable_variables_move(elements: list[dict[str, t
         assert (old != new).any()
 
 
-@pytest.mark.parametrize(("pattern", "expected"), [("bn/", 2), (r"(gamma|beta)$", 2), ("logits/kernel", 1), ("^logits", 2)])
+@pytest.mark.parametrize(
+    ("pattern", "expected"), [("bn/", 2), (r"(gamma|beta)$", 2), ("logits/kernel", 1), ("^logits", 2)]
+)
 def test_trainable_selects_by_path(elements: list[dict[str, tf.Tensor]], pattern: str, expected: int) -> None:
     one = trainer(trainable=pattern)
     before = values(one.segmentor.variables)

@@ -107,7 +107,7 @@ def test_pair_measures_at_the_ends() -> None:
 
 
 @pytest.mark.parametrize("draw", [draw_pairs, draw_union])
-def test_loss_is_binary_cross_entropy(examples: GridExamples, sets: list[np.ndarray], draw) -> None:  # noqa: ANN001
+def test_loss_is_binary_cross_entropy(examples: GridExamples, sets: list[np.ndarray], draw) -> None:
     """The mean over all maps, weighted, of an epoch whose last batch is smaller; real is 1."""
     discriminator = small_discriminator()
     drawn = draw(N, 2, 0, 0)
@@ -185,7 +185,9 @@ def test_evaluation_measures_and_moves_nothing(examples: GridExamples, sets: lis
         np.testing.assert_array_equal(old, new)
     drawn = draw_pairs(N, 2, 0, "hold-out", 1)
     index = drawn.image[::2]
-    fakes = np.stack([mask_void(sets[s][i], examples.labels[i]) for i, s in zip(index, drawn.source[1::2], strict=True)])
+    fakes = np.stack(
+        [mask_void(sets[s][i], examples.labels[i]) for i, s in zip(index, drawn.source[1::2], strict=True)]
+    )
     expected = pair_measures(
         logits_of(discriminator, examples.images[index], examples.labels[index]),
         logits_of(discriminator, examples.images[index], fakes),
@@ -234,10 +236,10 @@ def test_reasons_to_stop() -> None:
         (1, 1, 1, 0.9, "sufficient_accuracy"),
         (1, 1, 1, 0.8999, None),
         (1, 5, 3, 0.6, None),
-        (1, 5, 2, 0.6, "loss_not_falling"),
+        (1, 5, 2, 0.6, "not_improving"),
         (1, 9, 9, 0.6, None),
         (1, 10, 10, 0.6, "max_epochs"),
-        (1, 10, 7, 0.6, "loss_not_falling"),
+        (1, 10, 7, 0.6, "not_improving"),
         (1, 10, 7, 0.95, "sufficient_accuracy"),
         (0, 5, 5, 0.6, None),
         (0, 6, 6, 0.6, "max_epochs"),
@@ -248,6 +250,21 @@ def test_reasons_to_stop() -> None:
     same_limit = DiscriminatorTraining(max_epochs=10)
     assert DiscriminatorProgress(0, 6, 0.5, 6).is_over(same_limit, 0.6) is None
     assert DiscriminatorProgress(0, 10, 0.5, 10).is_over(same_limit, 0.6) == "max_epochs"
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best"),
+    [("loss", [True, True, False, False, False, True]), ("pair_accuracy", [True, False, True, False, True, False])],
+)
+def test_best_epoch(monitor: str, best: list[bool]) -> None:
+    """Of equal epochs the first stays; the loss must fall, the pair accuracy rise."""
+    settings = DiscriminatorTraining(monitor=monitor)
+    progress = DiscriminatorProgress(1)
+    epochs = zip([0.7, 0.6, 0.6, 0.65, 0.9, 0.5], [0.5, 0.5, 0.8, 0.7, 0.85, 0.85], strict=True)
+    found = [progress.end_epoch(settings, {"loss": loss, "pair_accuracy": pairs}) for loss, pairs in epochs]
+    assert found == best
+    assert progress.epoch == 6
+    assert progress.best_epoch == max(n for n, is_best in enumerate(best, 1) if is_best)
 
 
 def test_the_papers_settings() -> None:
@@ -262,6 +279,7 @@ def test_the_papers_settings() -> None:
     ("settings", "message"),
     [
         ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
+        ({"monitor": "accuracy"}, "monitor is 'accuracy'"),
         ({"learning_rate": -1}, "learning_rate is -1"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"patience": 0}, "patience is 0"),

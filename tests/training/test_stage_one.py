@@ -145,7 +145,9 @@ def test_two_updates_by_hand(split: ExampleList, clip_norm: float) -> None:
             full = tf.raw_ops.ResizeBilinear(images=logits, size=CROP, align_corners=True)
             log_p = tf.boolean_mask(tf.nn.log_softmax(full), labels != 255)
             value = -tf.reduce_mean(tf.gather(log_p, labels[labels != 255].astype(int), batch_dims=1))
-        gradients = [g.numpy().astype(np.float64) for g in tape.gradient(value, [v.value for v in theirs.trainable_variables])]
+        gradients = [
+            g.numpy().astype(np.float64) for g in tape.gradient(value, [v.value for v in theirs.trainable_variables])
+        ]
         norm = np.sqrt(sum((g**2).sum() for g in gradients))
         clipped.append(norm > clip_norm)
         rate = 0.1 * (1 - step / 8) ** 0.9
@@ -211,9 +213,13 @@ def test_everything_a_restart_needs(split: ExampleList) -> None:
 # --- batches
 
 
-def elements(split: ExampleList, settings: StageOne, seed: int = 0, epoch: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+def elements(
+    split: ExampleList, settings: StageOne, seed: int = 0, epoch: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
     batches = cross_entropy_batches(split, settings, CROP, seed, epoch)
-    return [(image, label) for e in batches for image, label in zip(e["images"].numpy(), e["labels"].numpy(), strict=True)]
+    return [
+        (image, label) for e in batches for image, label in zip(e["images"].numpy(), e["labels"].numpy(), strict=True)
+    ]
 
 
 def placed(example: Example, flip: bool, shift: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -304,7 +310,11 @@ def test_batches_are_keyed(split: ExampleList) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"epochs": 0}, "epochs is 0"), ({"batch_size": 1.5}, "batch_size is 1.5"), ({"learning_rate": 0.0}, "learning_rate is 0.0")],
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+    ],
 )
 def test_bad_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
