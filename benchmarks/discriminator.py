@@ -15,7 +15,6 @@ from load_tf import commands
 
 
 def _main() -> None:
-    commands.quiet_tensorflow()
     print("| epoch | training loss | loss | real | fake | pairs | seconds |\n|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     began = time.monotonic()
 

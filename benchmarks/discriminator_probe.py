@@ -57,7 +57,6 @@ def _differences(game: AdversarialGame, examples: GridExamples, fakes: np.ndarra
 
 
 def _main() -> None:
-    commands.quiet_tensorflow()
     with setting.game() as game:
         print("| image range | " + " | ".join(name.removesuffix("_relu") for name in LAYERS) + " |")
         print("|---|" + "--:|" * len(LAYERS), flush=True)

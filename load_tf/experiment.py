@@ -56,6 +56,8 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
         return
     if directory.state:
         terminal.say(f"resuming {directory.path} from commit {directory.state['commit']}.")
+        for event in directory.journal():
+            terminal.remember(event)
     data = read_data(plan)
     log = TensorBoardLog(directory.path / "tensorboard", directory.journal())
     log.text("config", config)

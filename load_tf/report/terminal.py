@@ -23,6 +23,13 @@ class Terminal:
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
 
+    def remember(self, event: dict[str, Any]) -> None:
+        """Takes note of an event from before a resume, without printing it."""
+        if event["event"] == "start":
+            self._start_of_load(event)
+        elif event["event"] == "peak":
+            self._start = event["miou"]
+
     def show(self, event: dict[str, Any]) -> None:
         """Prints an event of the journal, if it is one people want to see."""
         show = {

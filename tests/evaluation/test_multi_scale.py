@@ -7,7 +7,7 @@ import pytest
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.evaluation.multi_scale import MultiScaleSegmentor
+from load_tf.evaluation.multi_scale import Evaluation, MultiScaleSegmentor
 
 K, STRIDE = 3, 4
 
@@ -93,3 +93,14 @@ def test_refusals() -> None:
         MultiScaleSegmentor(segmentor(), 0)
     with pytest.raises(ValueError, match="inference"):
         MultiScaleSegmentor(segmentor(), STRIDE)(image()[None], training=True)
+
+
+def test_an_evaluation_wraps_only_where_it_is_asked_to() -> None:
+    model = segmentor()
+    assert Evaluation().wrap(model, (33, 33)) is model
+    image = np.random.default_rng(2).uniform(0, 255, (33, 33, 3))
+    wrapped = Evaluation(scales=(0.5, 1.0), flip=True).wrap(model, (33, 33))
+    found = np.asarray(wrapped(image[None].astype(np.float32), training=False))[0]
+    np.testing.assert_allclose(found, expected_probabilities(model, image, [0.5, 1.0], True), atol=1e-5)
+    with pytest.raises(UserError, match="scales"):
+        Evaluation(scales=(0.0,))
