@@ -21,6 +21,7 @@ setup(
         "tf-models-official>=2.20,<2.21",  # orbit's inner loops
         "tensorflow-datasets>=4.9.10,<4.10",
         "array_record>=0.5,<1",  # random access to prepared tfds data sets
+        "importlib_resources>=6,<8",  # tfds imports it to prepare a data set, but does not ask for it
         "numpy>=2,<2.5",
         "absl-py>=1.4,<2",
         "gin-config>=0.5,<0.6",
@@ -29,7 +30,7 @@ setup(
         "tqdm>=4.66,<5",  # progress bars
     ],
     extras_require={
-        "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5"],
+        "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "dill>=0.3,<1"],
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
     },
     entry_points={

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from load_tf.data.dataset import Split, Subset
 from load_tf.data.preparation import draw_holdout, prepare
 from load_tf.errors import UserError
@@ -131,7 +133,7 @@ def _stage_one(
         trainer.train_dataset = cross_entropy_batches(
             data.training, settings, plan.experiment.crop, seed, state["epoch"]
         )
-        loss = trainer.train(results.steps_tensor(steps))["loss"]
+        loss = trainer.train(tf.constant(steps))["loss"]
         score = mean_iou(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}

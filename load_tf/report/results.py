@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import gin
 import numpy as np
-import tensorflow as tf
 
 from load_tf.arrays import write_atomically
 from load_tf.data.preparation import prepare
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
 
 SHOWN_IMAGES = 6
 """Rows of `qualitative.png`: half for what LoAd made better, half for what it made worse."""
-
-
-def steps_tensor(steps: int) -> tf.Tensor:
-    """A number of steps as orbit wants it: a Python number would make it trace anew."""
-    return tf.constant(steps, tf.int32)
 
 
 def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoardLog, terminal: Terminal) -> None:

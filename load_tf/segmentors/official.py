@@ -1,5 +1,7 @@
 """The official DeepLab networks as a segmentor of an experiment."""
 
+from pathlib import Path
+
 import gin
 
 from load_tf.segmentors.official_checkpoint import from_official_checkpoint, open_weights, read_architecture
@@ -20,7 +22,7 @@ def official_deeplab(num_classes: int, checkpoint: str = gin.REQUIRED, output_st
     found = read_architecture(open_weights(checkpoint))
     model = from_official_checkpoint(checkpoint, output_stride, num_classes)
     pretrained = found.num_classes == num_classes
-    description = f"{found}, output stride {output_stride}, from {checkpoint}"
+    description = f"{found}, output stride {output_stride}, from {Path(checkpoint).name}"
     if not pretrained:
         description += f", new logits for {num_classes} classes"
     return Segmentor(model, pretrained, description, output_stride)
