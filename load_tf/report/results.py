@@ -193,9 +193,9 @@ def sum_timings(run_dir: Path) -> dict[str, dict[str, float]]:
     for line in timings.read_text().splitlines() if timings.is_file() else []:
         entry = json.loads(line)
         phase = entry["phase"]
-        seconds[phase] = round(seconds.get(phase, 0.0) + entry["seconds"], 1)
+        seconds[phase] = seconds.get(phase, 0.0) + entry["seconds"]
         peak[phase] = max(peak.get(phase, 0), entry.get("peak_mib", 0))
-    return {"seconds": seconds, "peak_mib": peak}
+    return {"seconds": {phase: round(total, 1) for phase, total in seconds.items()}, "peak_mib": peak}
 
 
 def _scores_in_words(scores: dict[str, Any]) -> str:
