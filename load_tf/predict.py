@@ -43,6 +43,7 @@ def label(*positional: str) -> int:
     from load_tf.serving.image_files import find_images
 
     images = find_images(patterns)
+    commands.quiet_tensorflow()
     # TensorFlow takes seconds to import; --help and wrong paths need not wait for it.
     from load_tf.serving import loaded, predict
 
