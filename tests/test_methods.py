@@ -182,7 +182,7 @@ def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path) -> N
     method = LucHybrid()
     whole = played(tmp_path / "whole", method)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     game = make(tmp_path / "killed", method)
@@ -192,10 +192,10 @@ def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path) -> N
         commit(state)
         count[0] += 1
         if count[0] == 5:
-            raise Killed
+            raise KilledError
 
     game.commit = commit_and_die
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         method.play(game, SETTINGS, None)
     game.run.close()
     again = make(tmp_path / "killed", method)
@@ -275,9 +275,9 @@ def test_what_a_discriminator_sees(sees: str, channels: int) -> None:
 
 
 def test_values_out_of_range_are_refused() -> None:
-    with pytest.raises(UserError, match="LucHybrid.weight is -1"):
+    with pytest.raises(UserError, match=r"LucHybrid\.weight is -1"):
         LucHybrid(weight=-1.0)
-    with pytest.raises(UserError, match="Discriminator.sees is 'image'"):
+    with pytest.raises(UserError, match=r"Discriminator\.sees is 'image'"):
         Discriminator(sees="image")
     with pytest.raises(UserError, match="average is 1"):
         AdversarialTraining(average=1.0)

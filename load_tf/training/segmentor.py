@@ -24,6 +24,8 @@ class AdversarialTraining:
       learning_rate: of SGD.
       momentum: of SGD: `v <- momentum * v - learning_rate * gradient; w <- w + v`.
       updates_per_iteration: updates between two evaluations of the hold-out.
+      clip_norm: of all gradients together; a discriminator's gradient grows with its confidence by orders of magnitude.
+        None, as in the paper, for no bound.
       saturating: minimise `log(1 - D)`, the third term of equation (2); False: `-log D`.
       trainable: regular expression; only variables whose path it finds are trained.
       reset_momentum: the momentum of a cycle starts from zero; False: it goes on from the cycle before.
@@ -35,6 +37,7 @@ class AdversarialTraining:
     learning_rate: float = 2.5e-7
     momentum: float = 0.95
     updates_per_iteration: int = 1
+    clip_norm: float | None = None
     saturating: bool = True
     trainable: str = ".*"
     reset_momentum: bool = True
@@ -48,6 +51,8 @@ class AdversarialTraining:
                 )
         if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
             raise UserError(f"AdversarialTraining.learning_rate is {self.learning_rate!r}; expected a number above 0.")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise UserError(f"AdversarialTraining.clip_norm is {self.clip_norm!r}; expected None or a number above 0.")
         for name in ("momentum", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"AdversarialTraining.{name} is {getattr(self, name)!r}; expected a number in [0, 1).")
@@ -82,7 +87,10 @@ class SegmentorTrainer(orbit.StandardTrainer):
             )
         with strategy.scope():
             self.optimizer = keras.optimizers.SGD(
-                settings.learning_rate, momentum=settings.momentum, name="adversarial"
+                settings.learning_rate,
+                momentum=settings.momentum,
+                global_clipnorm=settings.clip_norm,
+                name="adversarial",
             )
             self.optimizer.build(self.trained)
             self._sums = {
