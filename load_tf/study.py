@@ -33,6 +33,7 @@ class Study:
       learning_rates: by variant the rates to choose from, on the hold-out, with the first seed; a variant that is not
         named takes the gin file's.
       same_rate: by variant another one whose rate it takes.
+      shared_start: all seeds start from the first one's stage 1; the interval then does not speak of other starts.
       processes: runs at a time.
     """
 
@@ -40,6 +41,7 @@ class Study:
     seeds: Sequence[int] = (0, 1, 2)
     learning_rates: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     same_rate: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shared_start: bool = False
     processes: int = 1
 
     def __post_init__(self) -> None:
@@ -84,7 +86,7 @@ class Run:
         """What makes its config different from the gin file's."""
         if self.variant == START:
             return [f"experiment.seed = {self.seed}", "experiment.method = @Baseline()"]
-        start = run_dir / Run(START, self.seed).name
+        start = run_dir / Run(START, study.seeds[0] if study.shared_start else self.seed).name
         rate = [] if self.learning_rate is None else [f"AdversarialTraining.learning_rate = {self.learning_rate!r}"]
         return [
             f"experiment.seed = {self.seed}",
@@ -111,7 +113,7 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
         )
 
     results.mkdir(parents=True, exist_ok=True)
-    do([Run(START, seed) for seed in study.seeds])
+    do([Run(START, seed) for seed in (study.seeds[:1] if study.shared_start else study.seeds)])
     chosen: dict[str, float | None] = {}
     for wave in study.waves:
         searched = [Run(v, study.seeds[0], rate) for v in wave for rate in study.learning_rates.get(v, ())]

@@ -95,7 +95,7 @@ def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Pat
     table = (tmp_path / "results" / "table.md").read_text()
     row = r"\| LoAd \| 0\.1 \| 2 \| \+4\.00 \| \*\*(\S+)\*\* \| \1 to \1 \| 0\.00 \| .* \| -10\.0 \| 2/4 \| 90 % \|"
     assert float(re.search(row, table)[1]) == pytest.approx(20, abs=0.1)
-    assert table.count("| descent |") == 1 and "stage 1 |" not in table
+    assert table.count("| descent | 0.1 |") == 1 and "stage 1 |" not in table
 
 
 def test_a_failed_run_is_named_with_its_last_words_and_what_is_finished_is_kept(tmp_path: Path) -> None:
