@@ -5,6 +5,7 @@ every array, in order), the arrays' bytes one after the other. The checksum over
 state that names the file. Nothing in it is code, so that reading a file can run none.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -42,12 +43,20 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> str:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
+            refuse_short(file.fileno(), sum(map(len, parts)))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def refuse_short(descriptor: int, expected: int) -> None:
+    """Raises OSError if a file that was just written has another length: some file systems drop bytes silently."""
+    size = os.fstat(descriptor).st_size
+    if size != expected:
+        raise OSError(errno.EIO, f"{size} of {expected} bytes were written")
 
 
 def sync_folder(folder: Path) -> None:
@@ -96,6 +105,32 @@ def read_arrays(entry: Entry, root: Path) -> dict[str, np.ndarray]:
         arrays[name] = np.frombuffer(data, np.dtype(dtype), count, offset).reshape(shape)
         offset += arrays[name].nbytes
     return arrays
+
+
+def find_damage(entry: Entry, root: Path) -> str | None:
+    """What is wrong with a file, in a sentence without full stop; None if it is what its entry says.
+
+    It is read in parts, so that it may be larger than the memory.
+
+    Raises:
+      UserError: if it is there but may not be read.
+    """
+    path = root / entry["path"]
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(2**22):
+                digest.update(part)
+                size += len(part)
+    except FileNotFoundError:
+        return f"{path} is gone"
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return f"{path} can't be read ({error.strerror})"
+        raise UserError(f"{path} can't be read: {error.strerror}.") from None
+    if size != entry["bytes"]:
+        return f"{path} has {size} bytes, but {entry['bytes']} were written"
+    return None if digest.hexdigest() == entry["sha256"] else f"{path} does not have the checksum it was written with"
 
 
 def check_file(entry: Entry, root: Path) -> bytes:

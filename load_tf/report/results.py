@@ -57,7 +57,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         )
     directory.write("operative_config.gin", gin.operative_config_str())
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
-    directory.commit({**state, "phase": "done"}, {}, {"start"})
+    directory.commit({**state, "phase": "done"}, {}, {"start"}, last=True)
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
 
 
