@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from load_tf import health
 from load_tf.data.dataset import Split, Subset
 from load_tf.data.preparation import draw_holdout, prepare
 from load_tf.errors import UserError
@@ -136,6 +137,9 @@ def _stage_one(
         loss = trainer.train(tf.constant(steps))["loss"]
         score = mean_iou(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
+        health.refuse_non_finite(
+            "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
+        )
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
         if state["best"] is None or score > state["best"]:
             state["best"] = score

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from load_tf import health, interruption
 from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
@@ -105,11 +106,15 @@ class AdversarialGame:
         began = time.monotonic()
         per_iteration = self.players.adversarial.updates_per_iteration
         self._prepare_batches()
+        self.present.take()
         measures = self.adversarial_trainer.train(tf.constant(per_iteration))
         self.updates += per_iteration
         self._batches = (self.updates, self._batches[1]) if self._batches else None
         self._changed |= {"segmentor"}
         finite = bool(measures.pop("finite"))
+        if not health.all_finite(self.segmentor.variables):
+            self.present.put_back()
+            finite = False
         numbers = {name: value if np.isfinite(value) else None for name, value in measures.items()}
         self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
         self.run.time("adversarial", time.monotonic() - began, updates=per_iteration)
@@ -199,11 +204,14 @@ class AdversarialGame:
         self.record(
             "discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason
         )
+        self.record_collapse(health.epoch_in(self.run.journal(), cycle, self.progress.best_epoch))
         self._changed |= {"discriminator"}
 
     def _end_epoch(self, measured: dict[str, float], training_loss: float) -> str | None:
         """Journals an epoch, keeps it if it is the best, commits; returns why training is over, or None."""
         assert self.progress is not None
+        if not np.isfinite([training_loss, *measured.values()]).all():
+            return self._end_non_finite_epoch(training_loss, measured)
         if self.progress.end_epoch(self.players.discriminator_training, measured):
             self.best_epoch.take()
             self._changed |= {"best_epoch"}
@@ -220,13 +228,33 @@ class AdversarialGame:
             self.commit(self.state)
         return reason
 
+    def record_collapse(self, kept: dict[str, Any]) -> None:
+        """Journals that the epoch that was kept is of a discriminator that has collapsed, if it has."""
+        if collapsed := health.collapse(kept):
+            self.record("collapse", cycle=kept["cycle"], pair_accuracy=kept["pair_accuracy"], finding=collapsed)
+
+    def _end_non_finite_epoch(self, training_loss: float, measured: dict[str, float]) -> str:
+        """The best epoch so far has to do; without one the run stops."""
+        assert self.progress is not None
+        if not self.progress.best_epoch:
+            health.refuse_non_finite(
+                "the discriminator's training",
+                f"in the first epoch before cycle {self.progress.cycle}",
+                "DiscriminatorTraining.learning_rate",
+                training_loss=training_loss,
+                **{f"hold-out {name}": value for name, value in measured.items()},
+            )
+        self.progress.epoch += 1
+        self._changed |= {"discriminator"}
+        return "non_finite"
+
     def record(self, event: str, **values: Any) -> None:
         self.listener(self.run.record(event, **values))
 
     def commit(self, state: State) -> None:
         self.state = state
         between = state.phase == "ahead" and state.iteration > 0 and state.iteration % self.commit_every
-        if between:
+        if between and not interruption.requested():
             return
         began = time.monotonic()
         sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from load_tf import interruption
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.errors import UserError
 from load_tf.progress import progress
@@ -84,7 +85,7 @@ def read_grid_examples(split: Split, crop: Size, grid: int, description: str) ->
         images[index] = read_on_grid(image, crop, grid, fill=127)
         labels[index] = read_on_grid(label, crop, grid, fill=IGNORE_LABEL)
 
-    with ThreadPoolExecutor(2) as pool:
+    with interruption.abandonable(), ThreadPoolExecutor(2) as pool:
         for _ in progress(pool.map(read, range(len(split))), description, len(split), "img"):
             pass
     return GridExamples(images, labels)

@@ -43,6 +43,7 @@ class Terminal:
             "maps": self._maps,
             "discriminator": self._discriminator,
             "discriminator_end": self._discriminator_end,
+            "collapse": lambda e: f"WARNING: the discriminator has collapsed before cycle {e['cycle']}: {e['finding']}",
         }.get(event["event"])
         if show is not None:
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
@@ -111,5 +112,6 @@ class Terminal:
             "sufficient_accuracy": "accurate enough",
             "not_improving": "it does not improve any more on the hold-out",
             "max_epochs": "its epochs are used up",
+            "non_finite": "WARNING: a loss was not finite",
         }[event["reason"]]
         return f"discriminator: {reason}; epoch {event['best']} is kept"
