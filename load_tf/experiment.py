@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from load_tf import health
 from load_tf.data.dataset import Split, Subset
-from load_tf.data.preparation import draw_holdout, prepare
+from load_tf.data.preparation import draw_holdout, prepare_all
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
@@ -93,9 +93,7 @@ def read_data(plan: Plan) -> Data:
     """
     experiment = plan.experiment
     dataset = experiment.dataset
-    splits = {}
-    for name in (experiment.training_split, experiment.validation_split):
-        splits[name] = prepare(dataset.split(name), dataset.num_classes, f"{dataset.name} {name}")
+    splits = prepare_all(dataset, (experiment.training_split, experiment.validation_split))
     validation = splits[experiment.validation_split]
     chosen, _ = draw_holdout(validation, experiment.holdout_images, experiment.seed)
     places = {identity: i for i, identity in enumerate(validation.ids)}
