@@ -18,6 +18,8 @@ import numpy as np
 from load_tf.errors import UserError
 
 MAGIC = b"load_tf arrays 1\n"
+_KINDS = "biufc"
+"""Booleans, integers, floating point and complex numbers: what no code is needed to read."""
 
 
 class Entry(TypedDict):
@@ -77,7 +79,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], root: Path) -> En
     # np.ascontiguousarray would make [1] of a scalar.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in contiguous.items():
-        if array.dtype.kind not in "biufc":
+        if array.dtype.kind not in _KINDS:
             raise TypeError(f"array {name!r} is of dtype {array.dtype}; only numbers and booleans can be read back.")
     header = json.dumps([[name, a.dtype.str, a.shape] for name, a in contiguous.items()]).encode()
     views = [a.reshape(-1).data.cast("B") for a in contiguous.values() if a.size]
@@ -97,13 +99,19 @@ def read_arrays(entry: Entry, root: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not begin as a file of arrays does; it was written by something else.")
     start = len(MAGIC) + 8
     length = int.from_bytes(data[len(MAGIC) : start], "little")
-    header = json.loads(data[start : start + length])
     offset = start + length
     arrays = {}
-    for name, dtype, shape in header:
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(data, np.dtype(dtype), count, offset).reshape(shape)
-        offset += arrays[name].nbytes
+    try:
+        for name, dtype, shape in json.loads(data[start:offset]):
+            if np.dtype(dtype).kind not in _KINDS:
+                raise ValueError(f"array {name!r} is of dtype {dtype}")
+            if any(side < 0 for side in shape):
+                raise ValueError(f"array {name!r} is of shape {shape}")
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[str(name)] = np.frombuffer(data, np.dtype(dtype), count, offset).reshape(shape)
+            offset += arrays[str(name)].nbytes
+    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path} is no file of arrays: its header is not what is written ({error}).") from None
     return arrays
 
 

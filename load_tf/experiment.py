@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from load_tf import health
+from load_tf import disk_use, health
 from load_tf.data.dataset import Split, Subset
 from load_tf.data.preparation import draw_holdout, prepare_all
 from load_tf.errors import UserError
@@ -62,6 +62,8 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
         for event in directory.journal():
             terminal.remember(event)
     data = read_data(plan)
+    counts = (len(split) for split in (data.training, data.holdout, data.validation))
+    terminal.say(disk_use.sentence(plan, directory.path, *counts))
     log = TensorBoardLog(directory.path / "tensorboard", directory.journal())
     log.text("config", config)
 

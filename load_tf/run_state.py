@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,10 +85,40 @@ def _read(root: Path, name: str) -> tuple[dict[str, Any] | None, str | None]:
         raise UserError(f"{file} can't be read: {error.strerror}.") from None
     except ValueError:
         return None, f"{file} is damaged: it is not what was written"
+    if not _is_state(state):
+        return None, f"{file} is damaged: it is not what a run writes"
     for entry in state["files"].values():
         if damage := find_damage(entry, root):
             return state, damage
     return state, _journal_damage(root / "journal.jsonl", state["journal"])
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    """Whether it names nothing but files of its own folder, and everything is of the type it is to be."""
+    try:
+        files, journal = state["files"], state["journal"]
+        return (
+            isinstance(state["commit"], int)
+            and isinstance(state.get("phase", ""), str)
+            and all(
+                re.fullmatch(r"(checkpoints|label_maps)/[\w.@-]+\.arrays", entry["path"], re.ASCII)
+                and _is_digest(entry["sha256"])
+                and _is_size(entry["bytes"])
+                for entry in files.values()
+            )
+            and _is_size(journal["bytes"])
+            and _is_digest(journal["sha256"])
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _journal_damage(journal: Path, known: Mapping[str, Any]) -> str | None:

@@ -3,22 +3,15 @@
 The run is Algorithm 1 on networks of a few numbers (`tests/faults.py`), with every kind of commit and a report.
 """
 
-import importlib.util
 import itertools
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
 from load_tf.errors import UserError
-
-_specification = importlib.util.spec_from_file_location("faults", Path(__file__).with_name("faults.py"))
-assert _specification is not None and _specification.loader is not None
-faults = importlib.util.module_from_spec(_specification)
-sys.modules["faults"] = faults
-_specification.loader.exec_module(faults)
+from tests import faults
 
 
 @pytest.fixture(name="undisturbed", scope="module")

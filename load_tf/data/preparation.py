@@ -1,6 +1,7 @@
 """What happens to a split before a run: every example is read and checked once, and kept in memory if there is room."""
 
 import os
+import sys
 from collections.abc import Sequence
 
 from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset
@@ -12,7 +13,9 @@ from load_tf.errors import UserError
 LISTED_FAULTS = 20
 
 
-def prepare(split: Split, num_classes: int, description: str, max_bytes: int = 8 * 2**30) -> Split:
+def prepare(
+    split: Split, num_classes: int, description: str, max_bytes: int = 8 * 2**30, class_names: tuple[str, ...] = ()
+) -> Split:
     """Reads every example of a split once, in parallel, with a progress bar, and refuses the split if any is faulty.
 
     Args:
@@ -20,6 +23,7 @@ def prepare(split: Split, num_classes: int, description: str, max_bytes: int = 8
       num_classes: K.
       description: of the split, for the progress bar and messages, e.g. "voc_segmentation train".
       max_bytes: how much memory the decoded examples may take, 4 bytes a pixel; never more than half of the machine's.
+      class_names: of all K classes, to print what is allowed but seldom meant, such as a class that occurs nowhere.
 
     Returns:
       The split, served from memory if everything fits, else as it was given: then examples are decoded on every access.
@@ -43,6 +47,8 @@ def prepare(split: Split, num_classes: int, description: str, max_bytes: int = 8
                 kept = None
     if inspection.faults:
         raise UserError(_report(inspection.faults, len(split), description), inspection.faults)
+    for suspicion in inspection.suspicions(class_names) if class_names else ():
+        print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
     return split if kept is None else ExampleList(kept)
 
 
@@ -64,13 +70,16 @@ def prepare_all(dataset: SegmentationDataset, names: Sequence[str]) -> dict[str,
     for name in dict.fromkeys(names):
         try:
             split = dataset.split(name)
-            splits[name] = prepare(split, dataset.num_classes, f"{dataset.name} {name}")
+            splits[name] = prepare(
+                split, dataset.num_classes, f"{dataset.name} {name}", class_names=dataset.class_names
+            )
         except UserError as error:
             errors.append(error)
     errors += [UserError(fault) for fault in shared_ids({name: split.ids for name, split in splits.items()})]
     if errors:
-        message = "\n".join(map(str, errors))
-        raise UserError(message, [fault for error in errors for fault in error.faults])
+        # What is wrong with the folder as a whole is said by each of its splits.
+        message = "\n".join(dict.fromkeys(map(str, errors)))
+        raise UserError(message, tuple(dict.fromkeys(fault for error in errors for fault in error.faults)))
     return splits
 
 
