@@ -38,6 +38,7 @@ setup(
             "load_tf=load_tf.main:main",
             "load_tf-evaluate=load_tf.evaluate:main",
             "load_tf-predict=load_tf.predict:main",
+            "load_tf-check-dataset=load_tf.check_dataset:main",
         ]
     },
 )

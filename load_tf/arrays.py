@@ -5,6 +5,7 @@ every array, in order), the arrays' bytes one after the other. The checksum over
 state that names the file. Nothing in it is code, so that reading a file can run none.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ import numpy as np
 from load_tf.errors import UserError
 
 MAGIC = b"load_tf arrays 1\n"
+_KINDS = "biufc"
+"""Booleans, integers, floating point and complex numbers: what no code is needed to read."""
 
 
 class Entry(TypedDict):
@@ -42,12 +45,20 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> str:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
+            refuse_short(file.fileno(), sum(map(len, parts)))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
     return digest.hexdigest()
+
+
+def refuse_short(descriptor: int, expected: int) -> None:
+    """Raises OSError if a file that was just written has another length: some file systems drop bytes silently."""
+    size = os.fstat(descriptor).st_size
+    if size != expected:
+        raise OSError(errno.EIO, f"{size} of {expected} bytes were written")
 
 
 def sync_folder(folder: Path) -> None:
@@ -68,7 +79,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], root: Path) -> En
     # np.ascontiguousarray would make [1] of a scalar.
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in contiguous.items():
-        if array.dtype.kind not in "biufc":
+        if array.dtype.kind not in _KINDS:
             raise TypeError(f"array {name!r} is of dtype {array.dtype}; only numbers and booleans can be read back.")
     header = json.dumps([[name, a.dtype.str, a.shape] for name, a in contiguous.items()]).encode()
     views = [a.reshape(-1).data.cast("B") for a in contiguous.values() if a.size]
@@ -88,14 +99,46 @@ def read_arrays(entry: Entry, root: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not begin as a file of arrays does; it was written by something else.")
     start = len(MAGIC) + 8
     length = int.from_bytes(data[len(MAGIC) : start], "little")
-    header = json.loads(data[start : start + length])
     offset = start + length
     arrays = {}
-    for name, dtype, shape in header:
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(data, np.dtype(dtype), count, offset).reshape(shape)
-        offset += arrays[name].nbytes
+    try:
+        for name, dtype, shape in json.loads(data[start:offset]):
+            if np.dtype(dtype).kind not in _KINDS:
+                raise ValueError(f"array {name!r} is of dtype {dtype}")
+            if any(side < 0 for side in shape):
+                raise ValueError(f"array {name!r} is of shape {shape}")
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[str(name)] = np.frombuffer(data, np.dtype(dtype), count, offset).reshape(shape)
+            offset += arrays[str(name)].nbytes
+    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path} is no file of arrays: its header is not what is written ({error}).") from None
     return arrays
+
+
+def find_damage(entry: Entry, root: Path) -> str | None:
+    """What is wrong with a file, in a sentence without full stop; None if it is what its entry says.
+
+    It is read in parts, so that it may be larger than the memory.
+
+    Raises:
+      UserError: if it is there but may not be read.
+    """
+    path = root / entry["path"]
+    digest, size = hashlib.sha256(), 0
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(2**22):
+                digest.update(part)
+                size += len(part)
+    except FileNotFoundError:
+        return f"{path} is gone"
+    except OSError as error:
+        if error.errno == errno.EIO:
+            return f"{path} can't be read ({error.strerror})"
+        raise UserError(f"{path} can't be read: {error.strerror}.") from None
+    if size != entry["bytes"]:
+        return f"{path} has {size} bytes, but {entry['bytes']} were written"
+    return None if digest.hexdigest() == entry["sha256"] else f"{path} does not have the checksum it was written with"
 
 
 def check_file(entry: Entry, root: Path) -> bytes:

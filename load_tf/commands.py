@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from absl import app, flags, logging
 
+from load_tf import interruption
 from load_tf.errors import UserError
 
 T = TypeVar("T")
@@ -33,6 +34,9 @@ def define_experiment_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Where the data set is; overrides the file's data_dir.")
     flags.DEFINE_string("checkpoint", None, "The segmentor's checkpoint; overrides the file's checkpoint.")
     flags.DEFINE_integer("seed", None, "Seed of every draw; overrides experiment.seed.")
+    flags.DEFINE_bool(
+        "watch_preemption", False, "On Google Compute Engine: heed its notice that this machine is taken away."
+    )
 
 
 def run(main: Callable[..., int | None], positional: bool = False) -> None:
@@ -41,7 +45,7 @@ def run(main: Callable[..., int | None], positional: bool = False) -> None:
 
 
 def execute(main: Callable[..., int | None], arguments: list[str], positional: bool = False) -> int:
-    """Calls a command; a `UserError` becomes one sentence on standard error.
+    """Calls a command; a `UserError`, or being asked to stop, becomes one sentence on standard error.
 
     Args:
       main: the command; what it returns is the exit status, None is 0.
@@ -49,12 +53,17 @@ def execute(main: Callable[..., int | None], arguments: list[str], positional: b
       positional: give `main` the others; without, they are refused.
 
     Returns:
-      The exit status.
+      The exit status: that of the command, `USAGE_STATUS`, or 143 and 130 if SIGTERM or Ctrl-C ended it.
     """
     try:
         if arguments[1:] and not positional:
             raise UserError(f"unexpected argument {arguments[1]!r}; see --help.")
-        return main(*arguments[1:]) or 0
+        watching = "watch_preemption" in FLAGS and FLAGS.watch_preemption
+        with interruption.handled(interruption.machine_is_taken_away if watching else None):
+            return main(*arguments[1:]) or 0
+    except interruption.Interrupted as stop:
+        print(f"load_tf: {stop}", file=sys.stderr)
+        return stop.status
     except UserError as error:
         print(f"load_tf: {_without_gin_trace(error)}", file=sys.stderr)
         return USAGE_STATUS
@@ -125,7 +134,7 @@ def parse_gin() -> str:
     return gin.config_str(max_line_length=120)
 
 
-def configured(assemble: Callable[[], T]) -> T:
+def configured(assemble: Callable[..., T]) -> T:
     """Calls something that gin configures; gin's complaints become one sentence."""
     try:
         return assemble()

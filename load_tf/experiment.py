@@ -9,9 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from load_tf import disk_use, health
 from load_tf.data.dataset import Joined, Split, Subset
 from load_tf.data.files import refuse_duplicates
-from load_tf.data.preparation import draw_holdout, prepare
+from load_tf.data.preparation import draw_holdout, prepare_all
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
@@ -61,6 +62,8 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
         for event in directory.journal():
             terminal.remember(event)
     data = read_data(plan)
+    counts = (len(split) for split in (data.training, data.holdout, data.validation))
+    terminal.say(disk_use.sentence(plan, directory.path, *counts))
     log = TensorBoardLog(directory.path / "tensorboard", directory.journal())
     log.text("config", config)
 
@@ -109,7 +112,7 @@ def read_data(plan: Plan) -> Data:
     names = [experiment.training_split, experiment.validation_split]
     if experiment.holdout_split is not None:
         names.append(experiment.holdout_split)
-    splits = {name: prepare(dataset.split(name), dataset.num_classes, f"{dataset.name} {name}") for name in names}
+    splits = prepare_all(dataset, tuple(names))
     training, validation = splits[experiment.training_split], splits[experiment.validation_split]
     if experiment.holdout_split is not None:
         chosen = splits[experiment.holdout_split]
@@ -159,6 +162,9 @@ def _stage_one(
         loss = trainer.train(tf.constant(steps))["loss"]
         score = mean_iou(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
+        health.refuse_non_finite(
+            "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
+        )
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
         if state["best"] is None or score > state["best"]:
             state["best"] = score

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from load_tf import health, interruption
 from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
@@ -16,7 +17,6 @@ from load_tf.discriminator import Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
-from load_tf.health import discriminator_warning, segmentor_warning
 from load_tf.label_maps import LabelMapSet, batches, draw_pairs, draw_union, holdout_pairs
 from load_tf.lookahead import State
 from load_tf.methods.load import LoAd
@@ -146,12 +146,16 @@ class AdversarialGame:
         began = time.monotonic()
         per_iteration = self.players.adversarial.updates_per_iteration
         self._prepare_images()
+        self.present.take()
         measures = self.segmentor_trainer.train(tf.constant(per_iteration))
         self.updates += per_iteration
-        if self.average:
-            self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
         self._changed |= {"segmentor", "average"}
         finite = bool(measures.pop("finite"))
+        if not health.all_finite(self.segmentor.variables):
+            self.present.put_back()
+            finite = False
+        if self.average:
+            self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
         measures["distance"] = float(self.start.distance())
         numbers = {name: float(value) if np.isfinite(value) else None for name, value in measures.items()}
         self._last_update = numbers
@@ -257,12 +261,14 @@ class AdversarialGame:
         self.record(
             "discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason
         )
-        self._warn(discriminator_warning(self.progress.best_measures), cycle)
+        self._warn(health.discriminator_warning(self.progress.best_measures), cycle)
         self._changed |= {"discriminator"}
 
     def _end_epoch(self, measured: dict[str, float], training_loss: float) -> str | None:
         """Journals an epoch, keeps it if it is the best, commits; returns why training is over, or None."""
         assert self.progress is not None
+        if not np.isfinite([training_loss, *measured.values()]).all():
+            return self._end_non_finite_epoch(training_loss, measured)
         if self.progress.end_epoch(self.players.discriminator_training, measured):
             self.best_epoch.take()
             self._changed |= {"best_epoch"}
@@ -279,11 +285,26 @@ class AdversarialGame:
             self.commit(self.state)
         return reason
 
+    def _end_non_finite_epoch(self, training_loss: float, measured: dict[str, float]) -> str:
+        """The best epoch so far has to do; without one the run stops."""
+        assert self.progress is not None
+        if not self.progress.best_epoch:
+            health.refuse_non_finite(
+                "the discriminator's training",
+                f"in the first epoch before cycle {self.progress.cycle}",
+                "DiscriminatorTraining.learning_rate",
+                training_loss=training_loss,
+                **{f"hold-out {name}": value for name, value in measured.items()},
+            )
+        self.progress.epoch += 1
+        self._changed |= {"discriminator"}
+        return "non_finite"
+
     def record(self, event: str, **values: Any) -> None:
         self.listener(self.run.record(event, **values))
         if event == "cycle_end":
             last = self._last_update
-            self._warn(segmentor_warning(last.get("changed_share"), last.get("gradient_norm")), values["cycle"])
+            self._warn(health.segmentor_warning(last.get("changed_share"), last.get("gradient_norm")), values["cycle"])
 
     def _warn(self, text: str | None, cycle: int) -> None:
         if text:
@@ -292,7 +313,7 @@ class AdversarialGame:
     def commit(self, state: State) -> None:
         self.state = state
         between = state.phase == "ahead" and state.iteration > 0 and state.iteration % self.commit_every
-        if between:
+        if between and not interruption.requested():
             return
         began = time.monotonic()
         sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {

@@ -1,10 +1,17 @@
 """Whether the game teaches anything: plain-language warnings for the states in which it can't.
 
 A discriminator at chance has no gradient worth following, a perfect one has found something other than labels or has
-saturated, and a segmentor that does not move learns nothing from either.
+saturated, and a segmentor that does not move learns nothing from either. Numbers that are no longer numbers are found
+here, too.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from load_tf.errors import UserError
 
 CHANCE = 0.55
 """Pair accuracy up to which a discriminator is at chance: 0.5 and two standard errors of 400 pairs."""
@@ -17,6 +24,9 @@ def discriminator_warning(measured: Mapping[str, float]) -> str | None:
     """What is wrong with a discriminator, from its `pair_measures` on the hold-out."""
     pairs = measured["pair_accuracy"]
     if pairs <= CHANCE:
+        for name, other in (("real", "fake"), ("fake", "real")):
+            if measured[f"{name}_accuracy"] >= 0.99 and measured[f"{other}_accuracy"] <= 0.01:
+                return f"the discriminator has collapsed: it takes every map for {name}; lower its learning rate"
         return (
             f"the discriminator is at chance: it ranks {pairs:.0%} of the hold-out's pairs right, so its gradient is "
             "noise; give it more epochs, another learning rate, or a narrower image_range"
@@ -39,3 +49,29 @@ def segmentor_warning(changed_share: float | None, gradient_norm: float | None) 
             "the end of the cycle; raise AdversarialTraining.learning_rate or the updates per iteration"
         )
     return None
+
+
+def all_finite(variables: Sequence[keras.Variable]) -> bool:
+    """Whether no variable holds a NaN or an infinity; integers are always finite."""
+    floats = [v.value for v in variables if v.value.dtype.is_floating]
+    return bool(tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(v)) for v in floats]))) if floats else True
+
+
+def refuse_non_finite(what: str, where: str, setting: str, **values: float) -> None:
+    """Stops a training that has nothing to fall back on.
+
+    Args:
+      what: is trained, e.g. "stage 1".
+      where: e.g. "in epoch 3".
+      setting: the parameter to lower.
+      values: numbers by name.
+
+    Raises:
+      UserError: naming the first value that is not finite.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"{what}: the {name.replace('_', ' ')} is {value} {where}; lower {setting} and start a new run "
+                "directory, or look at the data with load_tf.check_dataset."
+            )

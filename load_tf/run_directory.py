@@ -3,9 +3,14 @@
 Everything a run must not lose is written under a new name first; then `state.json`, which names it all, is replaced by
 one rename. What `state.json` does not name does not count: a start removes it and cuts the journal back to the length
 the state knows. So a run killed anywhere continues from its last commit.
+
+The commit before the last is kept as well, with its files, in `state.previous.json`. A start reads every file that the
+newest commit names; if one is gone or not what was written, the run goes on from the commit before, and what the newest
+one left is moved to `damaged/`.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -19,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from load_tf.arrays import Entry, read_arrays, write_arrays, write_atomically
+from load_tf import interruption, run_state
+from load_tf.arrays import Entry, read_arrays, refuse_short, write_arrays, write_atomically
 from load_tf.errors import UserError
 
 ArraySource = Callable[[], Mapping[str, np.ndarray]]
@@ -62,15 +68,24 @@ class RunDirectory:
             raise UserError(f"can't write in the run directory {self.path}: {error.strerror}.") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            self._lock.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise UserError(f"the file system of {self.path} can't lock files: {error.strerror}.") from None
             raise UserError(
                 f"another process is running in {self.path}; wait for it, or choose another --run_dir."
             ) from None
+        interruption.run_opened()
         try:
-            self.state: dict[str, Any] = self._read_state()
+            self._refuse_lost_state(self.path / run_state.NEWEST)
+            self.state, self._previous, damage = run_state.find(self.path)
+            self._config_digest = hashlib.sha256(config.encode()).hexdigest()
             self._check_config(config)
             self._journal_lines: list[str] = []
-            self._recover()
+            with self._writing():
+                if damage is not None:
+                    self._step_back(damage)
+                self._recover()
         except BaseException:
             self.close()
             raise
@@ -83,8 +98,8 @@ class RunDirectory:
             names = {entry.name for entry in self.path.iterdir() if not entry.name.endswith(".tmp")}
         except OSError as error:
             raise UserError(f"can't read the run directory {self.path}: {error.strerror}.") from None
-        known = {".lock"} if "config.gin" not in names else names if "state.json" in names else _BEFORE_FIRST_COMMIT
-        if names - known:
+        known = _BEFORE_FIRST_COMMIT if "config.gin" in names else {".lock"}
+        if names - known and not (run_state.is_there(self.path) or names >= {"config.gin", run_state.NEWEST}):
             raise UserError(
                 f"the run directory {self.path} is not empty and holds no run; choose another --run_dir, "
                 "nothing in it is touched."
@@ -94,24 +109,23 @@ class RunDirectory:
         """A run is resumed by its own config only; where nothing was committed, there is nothing to protect."""
         file = self.path / "config.gin"
         before = file.read_bytes().decode(errors="replace") if file.exists() else None
-        if before is None or (before != config and not self.state):
+        if before == config:
+            return
+        # A file that was damaged since, or is gone, is no other config.
+        if not self.state or self.state.get("config") == self._config_digest:
             with self._writing():
                 write_atomically(file, config.encode())
-        elif before != config:
-            raise UserError(
-                f"{self.path} holds a run of another config ({_first_difference(before, config)}); "
-                "give the same parameters to resume it, or choose another --run_dir."
-            )
-
-    def _read_state(self) -> dict[str, Any]:
-        file = self.path / "state.json"
-        if not file.exists():
-            self._refuse_lost_state(file)
-            return {}
-        return _state_of(file)
+            return
+        difference = "its config.gin is gone" if before is None else _first_difference(before, config)
+        raise UserError(
+            f"{self.path} holds a run of another config ({difference}); "
+            "give the same parameters to resume it, or choose another --run_dir."
+        )
 
     def _refuse_lost_state(self, state_file: Path) -> None:
-        """Without `state.json` only the files of a first commit that never ended may be there; others aren't pruned."""
+        """Without a state only the files of a first commit that never ended may be there; others aren't pruned."""
+        if state_file.exists() or (self.path / run_state.BEFORE).exists():
+            return
         for folder in _ARRAY_FOLDERS:
             for file in self.path.glob(f"{folder}/[!.]*"):
                 if not file.name.endswith("-000001.arrays"):
@@ -120,8 +134,29 @@ class RunDirectory:
                         "put it back or choose another --run_dir."
                     )
 
+    def _step_back(self, damage: str) -> None:
+        """Goes back to the commit before the newest; what only the newest names is moved away, not deleted."""
+        named = self._named()
+        away = self.path / "damaged"
+        for folder in _ARRAY_FOLDERS:
+            for file in (self.path / folder).glob("[!.]*"):
+                if str(file.relative_to(self.path)) not in named:
+                    target = away / file.relative_to(self.path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(file, target)
+        newest = self.path / run_state.NEWEST
+        if newest.exists():
+            away.mkdir(exist_ok=True)
+            write_atomically(away / newest.name, newest.read_bytes())
+        write_atomically(newest, run_state.encode(self.state))
+        print(
+            f"load_tf: {damage}; going on from commit {self.state['commit']}, the one before, "
+            f"with what is left of the newest in {away}.",
+            file=sys.stderr,
+        )
+
     def _recover(self) -> None:
-        """Removes what the last commit does not name: the remains of a process that died."""
+        """Removes what the last two commits do not name: the remains of a process that died."""
         for folder in _ARRAY_FOLDERS:
             (self.path / folder).mkdir(exist_ok=True)
         self._prune()
@@ -129,24 +164,24 @@ class RunDirectory:
             remains.unlink()
         journal = self.path / "journal.jsonl"
         journal.touch()
-        known = self.state.get("journal", {"bytes": 0, "sha256": hashlib.sha256().hexdigest()})
+        known = self.state.get("journal", {"bytes": 0})
         data = journal.read_bytes()
         self._journal_digest = hashlib.sha256(data[: known["bytes"]])
-        if len(data) < known["bytes"] or self._journal_digest.hexdigest() != known["sha256"]:
-            raise UserError(
-                f"{journal} is damaged: its first {known['bytes']} bytes are not those that were committed; "
-                "start a new run directory."
-            )
         if len(data) > known["bytes"]:
             os.truncate(journal, known["bytes"])
         self._journal_bytes = known["bytes"]
 
     def _prune(self) -> None:
-        named = {entry["path"] for entry in self.state.get("files", {}).values()}
+        named = self._named()
         for folder in _ARRAY_FOLDERS:
             for file in (self.path / folder).iterdir():
                 if str(file.relative_to(self.path)) not in named:
                     file.unlink()
+
+    def _named(self) -> set[str]:
+        """The files that the last two commits need."""
+        states = (self.state, self._previous)
+        return {entry["path"] for state in states for entry in state.get("files", {}).values()}
 
     def record(self, event: str, **values: Any) -> dict[str, Any]:
         """Adds an event to the journal; it is written with the next commit. No clock goes in, so that runs compare."""
@@ -165,21 +200,26 @@ class RunDirectory:
         with self._writing(), open(self.path / "timings.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str]) -> None:
+    def commit(
+        self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
+    ) -> None:
         """The one commit point.
 
         Args:
           state: plain values, fit for JSON.
           changed: arrays that are not those of the last commit, by name, e.g. "segmentor" or "label_maps/g0".
           keep: names whose files of the last commit still count, where they are not in `changed`.
+          last: the run is over, so that the commit before this one need not be kept.
 
         Raises:
           UserError: if the disk is full or can't be written; the last commit then stands.
+          Interrupted: if the process was asked to stop; this commit then stands.
         """
         with self._writing():
-            self._commit(state, changed, keep)
+            self._commit(state, changed, keep, last)
+        interruption.stop_if_requested(f"commit {self.state['commit']} of {self.path}")
 
-    def _commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str]) -> None:
+    def _commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool) -> None:
         number = self.state.get("commit", 0) + 1
         files: dict[str, Entry] = {n: e for n, e in self.state.get("files", {}).items() if n in keep | self._pinned}
         for name, source in changed.items():
@@ -187,15 +227,22 @@ class RunDirectory:
             path = self.path / (folder or "checkpoints") / f"{stem}-{number:06d}.arrays"
             files[name] = write_arrays(path, source(), self.path)
         self._append_journal()
-        self.state = {
+        new = {
             **state,
             "commit": number,
+            "config": self._config_digest,
             "files": files,
             "journal": {"bytes": self._journal_bytes, "sha256": self._journal_digest.hexdigest()},
         }
-        text = json.dumps(self.state)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        write_atomically(self.path / "state.json", json.dumps({"sha256": digest, "state": text}).encode())
+        write_atomically(self.path / run_state.NEWEST, run_state.encode(new))
+        # In this order: whenever it is killed, two commits are whole, this one and the last or the last but one.
+        self._previous, self.state = self.state, new
+        before = self.path / run_state.BEFORE
+        if last:
+            self._previous = {}
+            before.unlink(missing_ok=True)
+        elif self._previous:
+            write_atomically(before, run_state.encode(self._previous))
         self._prune()
 
     def _append_journal(self) -> None:
@@ -208,6 +255,7 @@ class RunDirectory:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
+            refuse_short(file.fileno(), self._journal_bytes + len(data))
         self._journal_lines = []
         self._journal_bytes += len(data)
         self._journal_digest.update(data)
@@ -242,7 +290,9 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets other processes in."""
-        self._lock.close()
+        if not self._lock.closed:
+            self._lock.close()
+            interruption.run_closed()
 
 
 def _first_difference(before: str, after: str) -> str:
@@ -258,21 +308,9 @@ def arrays_of_run(run_dir: Path | str, name: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: if there is no such run, it has no such arrays yet, or they are damaged.
     """
-    file = Path(run_dir) / "state.json"
-    if not file.is_file():
-        raise UserError(f"{file} is not there; expected the folder of a run of load_tf.")
-    files = _state_of(file).get("files", {})
-    if name not in files:
+    found = run_state.find(Path(run_dir)).state
+    if not found:
+        raise UserError(f"{run_dir} holds no run; expected the folder of one.")
+    if name not in found["files"]:
         raise UserError(f"the run in {run_dir} has no {name!r} yet; let it go on first.")
-    return read_arrays(files[name], Path(run_dir))
-
-
-def _state_of(file: Path) -> dict[str, Any]:
-    """What a `state.json` holds, checked."""
-    try:
-        text = json.loads(file.read_text())
-        if hashlib.sha256(text["state"].encode()).hexdigest() != text["sha256"]:
-            raise ValueError
-        return json.loads(text["state"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None
+    return read_arrays(found["files"][name], Path(run_dir))

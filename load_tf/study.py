@@ -8,7 +8,7 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -206,8 +206,7 @@ def _main() -> None:
 
         study_run.make(Path(commands.FLAGS.run_dir), Path(commands.FLAGS.one))
         return
-    make_study: Callable[..., Study] = Study  # gin fills in the arguments
-    study = commands.configured(make_study)
+    study = commands.configured(Study)
     run_dir = Path(commands.FLAGS.run_dir).resolve()
     results = Path(commands.FLAGS.results).resolve() if commands.FLAGS.results else run_dir / "results"
     given = [a for a in sys.argv[1:] if not a.startswith(("--run_dir", "--results", "-run_dir", "-results"))]

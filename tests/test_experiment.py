@@ -11,10 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from load_tf.run_state import decode
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -290,6 +293,42 @@ def test_kills_leave_no_trace(run: Path, tiny: Tiny) -> None:
     in_training, in_cycle = renames(tiny, "best_epoch-")[0], renames(tiny, "segmentor-")
     points = ["state.json@2:before", f"{in_training}:after", f"{in_cycle[len(in_cycle) // 2]}:after"]
     assert result(survive(tiny, "killed", points)) == result(run)
+
+
+def test_signals_leave_no_trace(run: Path, tiny: Tiny) -> None:
+    """SIGTERM in stage 1, Ctrl-C in the game: each ends its step with a commit; the run goes on as if nothing was."""
+    path = tiny.folder / "signalled"
+    for number, status, commit in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 12)):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "load_tf.main", f"--gin_file={tiny.gin_file}", f"--run_dir={path}"],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            cwd=tiny.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        while process.poll() is None and committed(path) < commit:
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=500)
+        assert process.returncode == status, said
+        assert f"after commit {committed(path)} of {path}; the same command goes on from there" in said
+    done = tiny.run(path)
+    assert done.returncode == 0, done.stderr
+    assert result(path) == result(run)
+
+
+def committed(run: Path) -> int:
+    file = run / "state.json"
+    return int(decode(file.read_bytes())["commit"]) if file.exists() else 0
+
+
+def test_a_stage_one_that_explodes_says_so(tiny: Tiny) -> None:
+    done = tiny.run(tiny.folder / "exploded", "--gin_param=StageOne.learning_rate=1e38")
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if "worth a look" not in line)
+    assert "stage 1: the loss is nan in epoch 1; lower StageOne.learning_rate" in line
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from load_tf.conditioning import Sampling
 from load_tf.data.dataset import Split
 from load_tf.data.synthetic import synthetic
 from load_tf.discriminator import Discriminator
+from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.game import AdversarialGame, Players
 from load_tf.lookahead import State
@@ -334,3 +335,42 @@ def test_a_discriminator_that_starts_anew(tmp_path: Path) -> None:
     game.train_discriminator(["g0"], 1)
     assert equal(seen[0], fresh) and equal(seen[1], fresh)
     assert not equal([v.numpy() for v in game.discriminator_trainer.variables], fresh)
+
+
+def test_weights_that_are_not_finite_end_the_cycle(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradient were finite, what the update made of the weights was not."""
+    before = weights(game)
+    kernel = game.segmentor.get_layer("conv1").kernel
+    train = game.segmentor_trainer.train
+
+    def overflow(count: tf.Tensor) -> dict[str, float | bool]:
+        measures = train(count)
+        kernel.assign(np.full(kernel.shape, np.inf))
+        return measures
+
+    monkeypatch.setattr(game.segmentor_trainer, "train", overflow)
+    assert game.update(0, 0) is False
+    assert game.run.journal()[-1]["finite"] is False
+    assert equal(weights(game), before), "the present model is the last finite one"
+
+
+def test_a_discriminator_that_is_not_finite_is_not_kept(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([0.7, float("nan")])
+    monkeypatch.setattr(game.discriminator_trainer, "train", lambda steps: {"loss": next(losses)})
+    game.aggregate("g0", 0)
+    game.train_discriminator(["g0"], 7)
+    events = game.run.journal()
+    (end,) = (e for e in events if e["event"] == "discriminator_end" and e["cycle"] == 7)
+    assert (end["reason"], end["best"], end["epochs"]) == ("non_finite", 1, 2)
+    losses = iter([float("inf")])
+    with pytest.raises(UserError, match=r"training loss is inf in the first epoch before cycle 8; lower Discriminator"):
+        game.train_discriminator(["g0"], 8)
+
+
+def test_a_collapsed_discriminator_is_journalled(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = {"loss": 3.0, "real_accuracy": 1.0, "fake_accuracy": 0.0, "pair_accuracy": 0.5, "margin": 0.0}
+    monkeypatch.setattr(game.discriminator_trainer, "evaluate", lambda steps: dict(measured))
+    game.aggregate("g0", 0)
+    game.train_discriminator(["g0"], 9)
+    (event,) = (e for e in game.run.journal() if e["event"] == "warning" and e["cycle"] == 9)
+    assert "collapsed: it takes every map for real" in event["text"]

@@ -1,7 +1,11 @@
 """The warnings: each where it belongs, none where the game is well."""
 
+import keras
+import numpy as np
 import pytest
 
+from load_tf import health
+from load_tf.errors import UserError
 from load_tf.health import discriminator_warning, segmentor_warning
 
 
@@ -15,6 +19,9 @@ def measured(pairs: float, real: float = 0.8, fake: float = 0.8) -> dict[str, fl
         (measured(0.5), "at chance: it ranks 50%"),
         (measured(0.55), "at chance"),
         (measured(0.1), "at chance"),
+        (measured(0.5, 1.0, 0.0), "collapsed: it takes every map for real"),
+        (measured(0.5, 0.0, 1.0), "collapsed: it takes every map for fake"),
+        (measured(0.9, 1.0, 0.0), None),
         (measured(0.56), None),
         (measured(0.9), None),
         (measured(1.0), None),
@@ -42,3 +49,23 @@ def test_of_the_discriminator(values: dict[str, float], word: str | None) -> Non
 def test_of_the_segmentor(changed: float | None, gradient: float | None, word: str | None) -> None:
     text = segmentor_warning(changed, gradient)
     assert text is None if word is None else word in text
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_bad_number_is_found(bad: float) -> None:
+    variables = [keras.Variable(np.arange(12.0).reshape(3, 4)), keras.Variable(np.array([3, 4]), dtype="int32")]
+    assert health.all_finite(variables)
+    assert health.all_finite(variables[1:]) and health.all_finite([])
+    values = np.arange(12.0).reshape(3, 4)
+    values[2, 1] = bad
+    variables[0].assign(values)
+    assert not health.all_finite(variables)
+    assert not health.all_finite(variables[::-1])
+
+
+def test_the_sentence_names_value_place_and_advice() -> None:
+    health.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, score=0.1)
+    with pytest.raises(
+        UserError, match=r"stage 1: the hold out score is nan in epoch 3; lower StageOne\.learning_rate"
+    ):
+        health.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, hold_out_score=np.nan)

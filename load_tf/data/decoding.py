@@ -126,7 +126,8 @@ def check_example(example: Example, num_classes: int, path: str) -> None:
     if label.shape != image.shape[:2]:
         raise UserError(
             f"mask {path} has {label.shape[1]} x {label.shape[0]} pixels (width x height), "
-            f"but its image has {image.shape[1]} x {image.shape[0]}; expected the same size."
+            f"but its image has {image.shape[1]} x {image.shape[0]}; expected the same size"
+            + (", as stored: EXIF orientations are not applied." if label.shape[::-1] == image.shape[:2] else ".")
         )
     counts = np.bincount(label.ravel(), minlength=256)
     found = np.flatnonzero(counts)

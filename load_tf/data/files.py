@@ -63,13 +63,26 @@ class ImageFiles:
         from load_tf.data.decoding import check_example, decode_image, decode_mask  # takes TensorFlow, listing doesn't
 
         pair = self._pairs[index]
-        image = decode_image(read_bytes(pair.image), str(pair.image))
+        try:
+            image = decode_image(read_bytes(pair.image), str(pair.image))
+        except UserError as fault:
+            raise self._with_the_masks(fault, pair) from None
         label = decode_mask(read_bytes(pair.mask), str(pair.mask), self._colour_table)
         if self._relabel is not None:
             label = self._relabel[label]
         example = Example(image, label, pair.id)
         check_example(example, self._num_classes, str(pair.mask))
         return example
+
+    def _with_the_masks(self, fault: UserError, pair: FilePair) -> UserError:
+        """The fault of an image, and that of its mask if it has one, too."""
+        from load_tf.data.decoding import decode_mask
+
+        try:
+            decode_mask(read_bytes(pair.mask), str(pair.mask), self._colour_table)
+        except UserError as other:
+            return UserError(f"{fault} {other}", [str(fault), str(other)])
+        return fault
 
 
 def read_bytes(path: Path) -> bytes:
@@ -156,11 +169,14 @@ def pair_files(ids: Iterable[str], images: Mapping[str, Path], masks: Mapping[st
       UserError: naming all (up to five) ids that lack a file.
     """
     ids = list(ids)
-    for kind, files in (("an image", images), ("a mask", masks)):
+    kinds = (("an image", images), ("a mask", masks))
+    faults = [f"{where} names {i!r}, which is without {kind}." for kind, files in kinds for i in ids if i not in files]
+    for kind, files in kinds:
         missing = [id_ for id_ in ids if id_ not in files]
         if missing:
             raise UserError(
-                f"{where} names {len(missing)} id{'s' if len(missing) > 1 else ''} without {kind}: {listing(missing)}."
+                f"{where} names {len(missing)} id{'s' if len(missing) > 1 else ''} without {kind}: {listing(missing)}.",
+                faults,
             )
     return [FilePair(id_, images[id_], masks[id_]) for id_ in ids]
 

@@ -155,7 +155,8 @@ class _Folder:
             alone = sorted(files.keys() - others.keys())
             if alone:
                 raise UserError(
-                    f"{len(alone)} files of {self.root} have no {kind}: {listing([str(files[id_]) for id_ in alone])}."
+                    f"{len(alone)} files of {self.root} have no {kind}: {listing([str(files[id_]) for id_ in alone])}.",
+                    [f"{files[id_]} has no {kind}." for id_ in alone],
                 )
         ids = sorted(images.keys() - set(tested))
         count = round(len(ids) * self.validation_fraction)

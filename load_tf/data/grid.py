@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from load_tf import interruption
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.errors import UserError
 from load_tf.progress import progress
@@ -73,18 +74,22 @@ def read_grid_examples(split: Split, crop: Size, grid: int, description: str) ->
     images = np.empty((len(split), grid, grid, 3), np.uint8)
     labels = np.empty((len(split), grid, grid), np.uint8)
 
-    def read(index: int) -> None:
+    def read(index: int) -> str | None:
         image, label, identity = split[index]
         height, width = label.shape
         if height > crop[0] or width > crop[1]:
-            raise UserError(
+            return (
                 f"training image {identity!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; "
                 "choose a larger crop (of 16 k + 1 pixels per axis)."
             )
         images[index] = read_on_grid(image, crop, grid, fill=127)
         labels[index] = read_on_grid(label, crop, grid, fill=IGNORE_LABEL)
+        return None
 
-    with ThreadPoolExecutor(2) as pool:
-        for _ in progress(pool.map(read, range(len(split))), description, len(split), "img"):
-            pass
+    with interruption.abandonable(), ThreadPoolExecutor(2) as pool:
+        found = progress(pool.map(read, range(len(split))), description, len(split), "img")
+        faults = [fault for fault in found if fault]
+    if faults:
+        more = f" So are {len(faults) - 1} others." if len(faults) > 1 else ""
+        raise UserError(faults[0] + more, faults)
     return GridExamples(images, labels)

@@ -1,20 +1,21 @@
 """What happens to a split before a run: every example is read and checked once, and kept in memory if there is room."""
 
-import collections
 import os
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Sequence
 
-from load_tf.data.dataset import Example, ExampleList, Split, Subset
-from load_tf.data.files import refuse_duplicates
+from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset
+from load_tf.data.files import listing, refuse_duplicates
+from load_tf.data.inspection import Inspection, read_examples
 from load_tf.data.partition import draw
 from load_tf.errors import UserError
-from load_tf.progress import progress
 
 LISTED_FAULTS = 20
 
 
-def prepare(split: Split, num_classes: int, description: str, max_bytes: int = 8 * 2**30) -> Split:
+def prepare(
+    split: Split, num_classes: int, description: str, max_bytes: int = 8 * 2**30, class_names: tuple[str, ...] = ()
+) -> Split:
     """Reads every example of a split once, in parallel, with a progress bar, and refuses the split if any is faulty.
 
     Args:
@@ -22,6 +23,7 @@ def prepare(split: Split, num_classes: int, description: str, max_bytes: int = 8
       num_classes: K.
       description: of the split, for the progress bar and messages, e.g. "voc_segmentation train".
       max_bytes: how much memory the decoded examples may take, 4 bytes a pixel; never more than half of the machine's.
+      class_names: of all K classes, to print what is allowed but seldom meant, such as a class that occurs nowhere.
 
     Returns:
       The split, served from memory if everything fits, else as it was given: then examples are decoded on every access.
@@ -34,19 +36,64 @@ def prepare(split: Split, num_classes: int, description: str, max_bytes: int = 8
     limit = min(max_bytes, _physical_memory() // 2)
     kept: list[Example] | None = []
     size = 0
-    faults: list[str] = []
-    for found in progress(_read_all(split, num_classes), f"checking {description}", total=len(split), unit="image"):
-        if isinstance(found, str):
-            faults.append(found)
+    inspection = Inspection.empty(description, split.ids)
+    for example in read_examples(split, num_classes, description, inspection):
+        if example is None:
             kept = None
         elif kept is not None:
-            size += found.image.nbytes + found.label.nbytes
-            kept.append(found)
+            size += example.image.nbytes + example.label.nbytes
+            kept.append(example)
             if size > limit:
                 kept = None
-    if faults:
-        raise UserError(_report(faults, len(split), description))
+    if inspection.faults:
+        raise UserError(_report(inspection.faults, len(split), description), inspection.faults)
+    for suspicion in inspection.suspicions(class_names) if class_names else ():
+        print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
     return split if kept is None else ExampleList(kept)
+
+
+def prepare_all(dataset: SegmentationDataset, names: Sequence[str]) -> dict[str, Split]:
+    """Prepares several splits, so that a person has the faults of all of them at once.
+
+    Args:
+      dataset: the data set.
+      names: of the splits; one that is named twice is prepared once.
+
+    Returns:
+      The prepared splits by name.
+
+    Raises:
+      UserError: if a split can't be opened, an example of any can't be used, or an image is in two of them.
+    """
+    splits: dict[str, Split] = {}
+    errors: list[UserError] = []
+    for name in dict.fromkeys(names):
+        try:
+            split = dataset.split(name)
+            splits[name] = prepare(
+                split, dataset.num_classes, f"{dataset.name} {name}", class_names=dataset.class_names
+            )
+        except UserError as error:
+            errors.append(error)
+    errors += [UserError(fault) for fault in shared_ids({name: split.ids for name, split in splits.items()})]
+    if errors:
+        # What is wrong with the folder as a whole is said by each of its splits.
+        message = "\n".join(dict.fromkeys(map(str, errors)))
+        raise UserError(message, tuple(dict.fromkeys(fault for error in errors for fault in error.faults)))
+    return splits
+
+
+def shared_ids(ids: dict[str, tuple[str, ...]]) -> list[str]:
+    """A sentence for every two splits that share examples: what a model has trained on must not judge it."""
+    names = list(ids)
+    found = []
+    for place, one in enumerate(names):
+        for other in names[place + 1 :]:
+            if shared := sorted(set(ids[one]) & set(ids[other])):
+                found.append(
+                    f"splits {one!r} and {other!r} share {len(shared)} examples: {listing(shared)}; expected none."
+                )
+    return found
 
 
 def draw_holdout(split: Split, count: int, seed: int) -> tuple[Split, Split]:
@@ -72,42 +119,13 @@ def draw_holdout(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     return Subset(split, holdout), Subset(split, untouched)
 
 
-def _read_all(split: Split, num_classes: int) -> Iterator[Example | str]:
-    """Every example in order, or what is wrong with it; a bounded number is read ahead."""
-    from load_tf.data.decoding import check_example  # takes TensorFlow, drawing a hold-out doesn't
-
-    ids = split.ids
-
-    def read(index: int) -> Example | str:
-        try:
-            example = Example(*split[index])
-            check_example(example, num_classes, ids[index])
-            if example.id != ids[index]:
-                raise UserError(f"example {index} has the id {example.id!r}, but the split says {ids[index]!r}.")
-        except UserError as error:
-            return str(error)
-        return example
-
-    workers = min(os.cpu_count() or 1, 16)
-    executor = ThreadPoolExecutor(workers)
-    pending: collections.deque[Future[Example | str]] = collections.deque()
-    try:
-        for index in range(len(split)):
-            pending.append(executor.submit(read, index))
-            if len(pending) > 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
 def _report(faults: list[str], count: int, description: str) -> str:
     """One message for all faults."""
     if len(faults) == 1:
         return faults[0]
     shown = "".join(f"\n  {fault}" for fault in faults[:LISTED_FAULTS])
-    more = f"\n  and {len(faults) - LISTED_FAULTS} more" if len(faults) > LISTED_FAULTS else ""
+    more = f"\n  and {len(faults) - LISTED_FAULTS} more, which load_tf.check_dataset lists"
+    more = more if len(faults) > LISTED_FAULTS else ""
     return f"{len(faults)} of {count} examples of {description} can't be used:{shown}{more}"
 
 

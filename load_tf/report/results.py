@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gin
 import numpy as np
 
+from load_tf import interruption
 from load_tf.arrays import write_atomically
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
@@ -39,8 +40,9 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     scores = summary(baseline, load, data.holdout_indices, seed=experiment.seed)
     journal = directory.journal()
     write_tables(directory, plan, table, scores, journal, [data.validation.ids[i] for i in data.holdout_indices])
-    directory.write("report/convergence.png", convergence.draw(journal, f"{experiment.name}: LoAd as it happened"))
-    rows = _rows(plan, data, directory, evaluator, baseline, load)
+    with interruption.abandonable():
+        directory.write("report/convergence.png", convergence.draw(journal, f"{experiment.name}: LoAd as it happened"))
+        rows = _rows(plan, data, directory, evaluator, baseline, load)
     directory.write(
         "report/qualitative.png", qualitative.draw(rows, experiment.dataset.class_names, experiment.dataset.colours)
     )
@@ -57,7 +59,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         )
     directory.write("operative_config.gin", gin.operative_config_str())
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
-    directory.commit({**state, "phase": "done"}, {}, {"start"})
+    directory.commit({**state, "phase": "done"}, {}, {"start"}, last=True)
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
 
 
@@ -84,7 +86,8 @@ def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evalua
         if f"confusion_{name}" not in directory.state["files"]:
             arrays_to_variables(weights(), model.variables)
             began = time.monotonic()
-            matrices = evaluator.evaluate(f"validation, {name}")
+            with interruption.abandonable():
+                matrices = evaluator.evaluate(f"validation, {name}")
             directory.time("validation", time.monotonic() - began, images=len(matrices))
             directory.commit(state, {f"confusion_{name}": functools.partial(dict, confusion=matrices)}, files)
             files = set(directory.state["files"])
@@ -191,7 +194,10 @@ def sum_timings(run_dir: Path) -> dict[str, dict[str, float]]:
     peak: dict[str, float] = {}
     timings = run_dir / "timings.jsonl"
     for line in timings.read_text().splitlines() if timings.is_file() else []:
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # a process was killed while it wrote this line
         phase = entry["phase"]
         seconds[phase] = seconds.get(phase, 0.0) + entry["seconds"]
         peak[phase] = max(peak.get(phase, 0), entry.get("peak_mib", 0))

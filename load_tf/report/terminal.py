@@ -132,5 +132,6 @@ class Terminal:
             "sufficient_accuracy": "accurate enough",
             "not_improving": "it does not improve any more on the hold-out",
             "max_epochs": "its epochs are used up",
+            "non_finite": "WARNING: a loss was not finite",
         }[event["reason"]]
         return f"discriminator: {reason}; epoch {event['best']} is kept"

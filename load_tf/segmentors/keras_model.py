@@ -1,5 +1,6 @@
 """A user's own Keras model as a segmentor."""
 
+import zipfile
 from pathlib import Path
 
 import gin
@@ -26,9 +27,12 @@ def keras_model(num_classes: int, path: str = gin.REQUIRED, pretrained: bool = T
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; expected a model saved with model.save('....keras')")
+    if not zipfile.is_zipfile(path):
+        # Keras' older format, HDF5, knows no safe mode: a file of it can carry code that loading it runs.
+        raise UserError(f"{path} is not in the .keras format; expected a model saved with model.save('....keras').")
     try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises nearly anything on a file that is not what it wrote.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: Keras cannot load it ({reason})") from error
     probe = tuple(_PROBE if size is None else size for size in model.input_shape[1:3])

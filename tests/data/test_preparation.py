@@ -70,7 +70,12 @@ def test_many_faults_are_counted() -> None:
     with pytest.raises(UserError) as caught:
         prepare(Counting(64, faulty=tuple(range(0, 64, 2))), 3, "made up")
     lines = str(caught.value).split("\n")
-    assert len(lines) == 22 and lines[0].startswith("32 of 64") and lines[-1] == "  and 12 more"
+    assert (
+        len(lines) == 22
+        and lines[0].startswith("32 of 64")
+        and lines[-1] == "  and 12 more, which load_tf.check_dataset lists"
+    )
+    assert len(caught.value.faults) == 32
 
 
 def test_ids_must_be_unique_and_right() -> None:

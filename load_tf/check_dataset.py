@@ -1,0 +1,133 @@
+"""Checks a data set: every fault, listed; what it consists of; a contact sheet to look at.
+
+python -m load_tf.check_dataset --gin_file=FILE [--data_dir=DIR] [--output=sheet.png]
+
+Every image and mask of every split is read. A fault is what stops a run: each is listed with the file, what was found
+and what was expected. What is allowed but seldom meant (a class that occurs nowhere, masks of a single class or of
+hardly anything but void, images that occur twice) is listed as worth a look.
+
+Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config or the folder are wrong.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from load_tf import commands
+from load_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from load_tf.data.dataset import Example, SegmentationDataset
+    from load_tf.data.inspection import Inspection
+
+FLAGS = flags.FLAGS
+SHOWN = 12
+"""Examples of each split on the contact sheet."""
+
+
+def define_flags() -> None:
+    """The flags of this command."""
+    commands.define_experiment_flags()
+    flags.DEFINE_string("output", None, "A PNG to write: some images of every split with their masks over them.")
+
+
+def check() -> int:
+    """Checks the data set of the gin file; returns the exit status."""
+    commands.quiet_tensorflow()
+    output = Path(FLAGS.output) if FLAGS.output else None
+    if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
+        raise UserError(f"--output {output} can't be written; expected the path of a file in a folder that is there.")
+    commands.parse_gin()
+    from load_tf import plan
+    from load_tf.arrays import write_atomically
+    from load_tf.report import contact_sheet
+
+    dataset = commands.configured(plan.Experiment).dataset  # gin fills in the arguments
+    faults, shown = check_splits(dataset)
+    if output is not None:
+        try:
+            write_atomically(output, contact_sheet.draw(shown, dataset.class_names, dataset.colours))
+        except OSError as error:
+            raise UserError(f"--output {output} can't be written: {error.strerror}.") from None
+        print(f"contact sheet: {output}")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    print(f"{len(faults)} faults" if faults else f"no faults: {dataset.name} can be used.")
+    return 1 if faults else 0
+
+
+def check_splits(dataset: "SegmentationDataset") -> tuple[list[str], list[tuple[str, "Example"]]]:
+    """Reads all splits and prints what they consist of.
+
+    Returns:
+      The faults, a sentence each; some examples of every split, each with a caption.
+    """
+    from load_tf.data.files import refuse_duplicates
+    from load_tf.data.inspection import Inspection, read_examples
+    from load_tf.data.preparation import shared_ids
+    from load_tf.randomness import generator
+
+    faults: list[str] = []
+    shown: list[tuple[str, Example]] = []
+    ids: dict[str, tuple[str, ...]] = {}
+    for name in dataset.sources:
+        description = f"{dataset.name} {name}"
+        try:
+            split = dataset.split(name)
+        except UserError as error:
+            # A split that is there only for those who have its files.
+            if name in ("train", "validation"):
+                faults += error.faults
+            else:
+                print(f"{description}: not checked ({error})\n")
+            continue
+        try:
+            refuse_duplicates(split.ids, description)
+        except UserError as error:
+            faults += error.faults
+        ids[name] = split.ids
+        chosen = set(generator(0, "contact sheet", name).permutation(len(split))[:SHOWN].tolist())
+        found = Inspection.empty(description, split.ids)
+        for index, example in enumerate(read_examples(split, dataset.num_classes, description, found)):
+            if example is not None and index in chosen:
+                shown.append((f"{name}: {example.id}"[-48:], example))
+        print(summary(found, dataset.class_names))
+        faults += found.faults
+    # The augmented training list of VOC holds the plain one; what both must not share is the validation images.
+    faults += [f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f]
+    # What is wrong with the folder as a whole is said by each of its splits.
+    return list(dict.fromkeys(faults)), shown
+
+
+def summary(found: "Inspection", class_names: tuple[str, ...]) -> str:
+    """What a split consists of, as text."""
+    usable = found.sizes[:, 0] > 0
+    sizes, pixels = found.sizes[usable], found.pixels[usable]
+    lines = [f"{found.description}: {len(found.ids)} examples, {len(found.faults)} faults"]
+    if not len(sizes):
+        return lines[0] + "\n"
+    areas = sizes.prod(axis=1)
+    smallest, largest = (f"{h} x {w}" for h, w in (sizes[areas.argmin()], sizes[areas.argmax()]))
+    total, void = pixels.sum(), pixels[:, 255].sum()
+    lines += [
+        f"  sizes {smallest} to {largest} (height x width), void {100 * void / total:.2f} % of the pixels",
+        f"  {'class':<20} {'images':>8} {'pixels':>14} {'share':>8}",
+    ]
+    for label, name in enumerate(class_names):
+        count = pixels[:, label].sum()
+        share = 100 * count / max(total - void, 1)
+        lines.append(f"  {name:<20} {(pixels[:, label] > 0).sum():8d} {count:14d} {share:6.2f} %")
+    lines += [f"  worth a look: {suspicion}" for suspicion in found.suspicions(class_names)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    define_flags()
+    commands.run(check)
+
+
+if __name__ == "__main__":
+    main()

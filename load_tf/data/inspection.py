@@ -1,0 +1,143 @@
+"""Reading every example of a split once: what is wrong with it, and what it consists of."""
+
+import collections
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from load_tf import interruption
+from load_tf.data.dataset import IGNORE_LABEL, Example, Split
+from load_tf.data.files import listing
+from load_tf.errors import UserError
+from load_tf.progress import progress
+
+MOSTLY_VOID = 0.95
+"""Share of void pixels above which a mask is worth a look."""
+
+
+@dataclasses.dataclass
+class Inspection:
+    """What was found in a split; the arrays have a row for every example, zeros where it is faulty.
+
+    Attributes:
+      description: of the split.
+      ids: of all examples.
+      faults: sentences, in the order of the examples.
+      pixels: int64 [N, 256], pixels of every label.
+      sizes: int32 [N, 2], height and width.
+      digests: of every image's pixels.
+    """
+
+    description: str
+    ids: tuple[str, ...]
+    faults: list[str]
+    pixels: np.ndarray
+    sizes: np.ndarray
+    digests: list[str]
+
+    @classmethod
+    def empty(cls, description: str, ids: tuple[str, ...]) -> "Inspection":
+        count = len(ids)
+        return cls(description, ids, [], np.zeros((count, 256), np.int64), np.zeros((count, 2), np.int32), [""] * count)
+
+    def add(self, index: int, found: "_Found") -> None:
+        """Takes up one example."""
+        self.faults += found.faults
+        if found.example is not None:
+            self.pixels[index] = found.pixels
+            self.sizes[index] = found.example.label.shape
+            self.digests[index] = found.digest
+
+    def suspicions(self, class_names: tuple[str, ...]) -> list[str]:
+        """What is allowed but seldom meant, each in a sentence."""
+        found = []
+        labelled = self.pixels[:, : len(class_names)]
+        total = self.pixels.sum(axis=1)
+        for name, count in zip(class_names, labelled.sum(axis=0), strict=True):
+            if not count:
+                found.append(f"class {name!r} occurs in no mask of {self.description}")
+        for finding, where in (
+            ("a single class and nothing else", (labelled > 0).sum(axis=1) == 1),
+            (f"void in more than {MOSTLY_VOID:.0%} of its pixels", self.pixels[:, IGNORE_LABEL] > MOSTLY_VOID * total),
+        ):
+            rows = np.flatnonzero(where & (total > 0))
+            if rows.size:
+                names = listing([self.ids[row] for row in rows])
+                found.append(f"{rows.size} masks of {self.description} hold {finding}: {names}")
+        same: dict[str, list[str]] = {}
+        for identity, digest in zip(self.ids, self.digests, strict=True):
+            if digest:
+                same.setdefault(digest, []).append(identity)
+        for ids in same.values():
+            if len(ids) > 1:
+                found.append(f"images of {self.description} are equal in every pixel: {listing(ids)}")
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """One example, read; `example` is None where it is faulty."""
+
+    faults: tuple[str, ...] = ()
+    example: Example | None = None
+    pixels: np.ndarray | None = None
+    digest: str = ""
+
+
+def read_examples(
+    split: Split, num_classes: int, description: str, inspection: Inspection | None = None
+) -> Iterator[Example | None]:
+    """Reads every example in parallel, with a progress bar; a signal need not wait for the end.
+
+    Args:
+      split: the examples.
+      num_classes: K.
+      description: of the split, for the progress bar.
+      inspection: takes up what is found.
+
+    Yields:
+      The examples in order, None for a faulty one.
+    """
+    from load_tf.data.decoding import check_example  # takes TensorFlow, drawing a hold-out doesn't
+
+    ids = split.ids
+
+    def read(index: int) -> _Found:
+        try:
+            example = Example(*split[index])
+            check_example(example, num_classes, ids[index])
+            if example.id != ids[index]:
+                raise UserError(f"example {index} has the id {example.id!r}, but the split says {ids[index]!r}.")
+        except UserError as error:
+            return _Found(error.faults)
+        pixels = np.bincount(example.label.ravel(), minlength=256)
+        # Of the size, too: an image of one colour has the bytes of another of as many pixels.
+        digest = hashlib.blake2b(np.ascontiguousarray(example.image).data, key=repr(example.image.shape).encode())
+        return _Found((), example, pixels, digest.hexdigest())
+
+    found = progress(_in_order(read, len(split)), f"checking {description}", total=len(split), unit="image")
+    with interruption.abandonable():
+        for index, one in enumerate(found):
+            if inspection is not None:
+                inspection.add(index, one)
+            yield one.example
+
+
+def _in_order(read: Callable[[int], _Found], count: int) -> Iterator[_Found]:
+    """Calls `read` for 0 to count - 1 in threads; a bounded number is read ahead."""
+    workers = min(os.cpu_count() or 1, 16)
+    executor = ThreadPoolExecutor(workers)
+    pending: collections.deque[Future[_Found]] = collections.deque()
+    try:
+        for index in range(count):
+            pending.append(executor.submit(read, index))
+            if len(pending) > 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)

@@ -1,0 +1,165 @@
+"""The check of data sets: every fault of every split, by file; what is accepted is read as it is."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import gin
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from load_tf import check_dataset, commands
+from load_tf.data.dataset import Example, ExampleList, SegmentationDataset
+from load_tf.data.folder import folder
+from load_tf.data.inspection import Inspection, read_examples
+from load_tf.data.preparation import prepare_all
+from load_tf.errors import UserError
+from tests import bad_inputs
+
+GIN = """
+data_dir = None
+experiment.dataset = @folder()
+folder.data_dir = %data_dir
+experiment.segmentor = @small_deeplab
+"""
+
+
+@pytest.fixture(name="check")
+def _check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process: status, what it printed, what it complained about."""
+    monkeypatch.setattr(commands, "FLAGS", flags.FlagValues())
+    monkeypatch.setattr(check_dataset, "FLAGS", commands.FLAGS)
+    monkeypatch.setattr(flags, "FLAGS", commands.FLAGS)
+    for define in ("DEFINE_string", "DEFINE_multi_string", "DEFINE_integer", "DEFINE_bool"):
+        original = getattr(flags, define)
+        monkeypatch.setattr(
+            flags, define, lambda *a, original=original, **k: original(*a, flag_values=commands.FLAGS, **k)
+        )
+    check_dataset.define_flags()
+    (tmp_path / "set.gin").write_text(GIN)
+
+    def check(*arguments: str) -> tuple[int, str, str]:
+        gin.clear_config()
+        commands.FLAGS.unparse_flags()
+        rest = commands.FLAGS(["check", f"--gin_file={tmp_path / 'set.gin'}", *arguments])
+        status = commands.execute(check_dataset.check, rest)
+        gin.clear_config()
+        return status, *capsys.readouterr()
+
+    return check
+
+
+@pytest.fixture(name="root")
+def _root(tmp_path: Path) -> Path:
+    (tmp_path / "scenes").mkdir()
+    bad_inputs.make_sound(tmp_path / "scenes")
+    return tmp_path / "scenes"
+
+
+@pytest.mark.parametrize("case", bad_inputs.CASES, ids=lambda case: case.name)
+def test_bad_inputs(case: bad_inputs.Case, tmp_path: Path) -> None:
+    faults = bad_inputs.outcome(case, tmp_path)
+    if case.expected is None:
+        assert faults == ()
+    else:
+        assert any(re.search(case.expected, fault) for fault in faults), faults
+        assert all(fault.endswith(".") and "\n" not in fault for fault in faults)
+
+
+def test_what_is_accepted_is_read_as_it_is(tmp_path: Path) -> None:
+    expected = {
+        "image: grey": np.repeat(bad_inputs.image()[..., :1], 3, axis=2),
+        "image: RGBA": bad_inputs.image(),
+        "image: 16 bits grey": np.repeat(bad_inputs.image()[..., :1], 3, axis=2),
+        "image and mask: 1 x 1": bad_inputs.image()[:1, :1],
+    }
+    for case in bad_inputs.CASES:
+        if case.name in expected:
+            root = tmp_path / case.name.replace(" ", "_").replace(":", "")
+            root.mkdir()
+            assert bad_inputs.outcome(case, root) == ()
+            example = folder(str(root)).split("train")[0]
+            np.testing.assert_array_equal(example.image, expected.pop(case.name))
+    assert not expected
+
+
+def test_every_fault_of_every_split_is_listed(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    """Of an image and its own mask, too."""
+    (root / "images/a.png").write_bytes(b"")
+    (root / "masks/a.png").write_bytes(b"text")
+    (root / "masks/b.png").write_bytes(bad_inputs.encoded(bad_inputs.mask() + 7))
+    (root / "images/e.png").write_bytes(b"text")
+    status, printed, complaints = check(f"--data_dir={root}")
+    assert status == 1
+    lines = complaints.strip().splitlines()
+    assert len(lines) == 4
+    for name, line in zip(("images/a.png", "masks/a.png", "masks/b.png", "images/e.png"), lines, strict=True):
+        assert str(root / name) in line and "expected" in line
+    assert "scenes train: 3 examples, 3 faults" in printed and "scenes validation: 3 examples, 1 faults" in printed
+    assert printed.strip().endswith("4 faults")
+
+
+def test_the_run_refuses_what_the_check_lists(root: Path) -> None:
+    (root / "images/a.png").write_bytes(b"")
+    (root / "images/e.png").write_bytes(b"text")
+    with pytest.raises(UserError) as caught:
+        prepare_all(folder(str(root)), ("train", "validation"))
+    assert [("a.png" in fault, "e.png" in fault) for fault in caught.value.faults] == [(True, False), (False, True)]
+    assert all(name in str(caught.value) for name in ("a.png", "e.png"))
+
+
+def test_a_sound_data_set_is_counted(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    shutil.copy(root / "images/a.png", root / "images/b.png")
+    (root / "masks/c.png").write_bytes(bad_inputs.encoded(np.full(bad_inputs.SIZE, 1, np.uint8)))
+    mostly_void = np.full(bad_inputs.SIZE, 255, np.uint8)
+    mostly_void[0, :10] = 2
+    (root / "masks/f.png").write_bytes(bad_inputs.encoded(mostly_void))
+    sheet = root.parent / "sheet.png"
+    status, printed, complaints = check(f"--data_dir={root}", f"--output={sheet}")
+    assert (status, complaints) == (0, "")
+    masks = [bad_inputs.mask(0), bad_inputs.mask(1), np.full(bad_inputs.SIZE, 1, np.uint8)]
+    for label, name in enumerate(bad_inputs.NAMES):
+        counts = [int((mask == label).sum()) for mask in masks]
+        row = rf"{name} +{sum(count > 0 for count in counts)} +{sum(counts)} +{100 * sum(counts) / 1800:.2f} %"
+        assert re.search(row, printed.partition("scenes validation")[0])
+    assert "images of scenes train are equal in every pixel: 'a', 'b'" in printed
+    assert "1 masks of scenes train hold a single class and nothing else: 'c'" in printed
+    assert "1 masks of scenes validation hold void in more than 95% of its pixels: 'f'" in printed
+    assert "no faults: scenes can be used" in printed
+    with Image.open(sheet) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+    assert (255, 255, 255) in colours and len(colours) > 1000
+
+
+def test_what_is_wrong_with_the_command_itself(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    for arguments, message in (
+        (["--data_dir=nowhere/at/all"], "is not a folder"),
+        ([f"--data_dir={root}", f"--output={root}"], "expected the path of a file"),
+        ([f"--data_dir={root}", "--output=no/such/folder/sheet.png"], "in a folder that is there"),
+        (["--gin_file=none.gin"], "none.gin"),
+    ):
+        status, _, complaints = check(*arguments)
+        assert status == 2 and message in complaints and len(complaints.strip().splitlines()) == 1
+
+
+def test_images_that_are_in_two_splits_are_refused() -> None:
+    example = Example(bad_inputs.image(), bad_inputs.mask(), "x")
+    splits = {"train": lambda: ExampleList([example]), "validation": lambda: ExampleList([example])}
+    dataset = SegmentationDataset("leaky", bad_inputs.NAMES, ((0, 0, 0), (1, 1, 1), (2, 2, 2)), splits)
+    with pytest.raises(UserError, match="splits 'train' and 'validation' share 1 examples: 'x'; expected none"):
+        prepare_all(dataset, ("train", "validation"))
+    assert set(prepare_all(dataset, ("train", "train"))) == {"train"}
+
+
+def test_classes_that_occur_nowhere_are_worth_a_look() -> None:
+    split = ExampleList([Example(bad_inputs.image(), np.full(bad_inputs.SIZE, 2, np.uint8), "x")])
+    found = Inspection.empty("made up", split.ids)
+    assert [example is not None for example in read_examples(split, 3, "made up", found)] == [True]
+    suspicions = found.suspicions(bad_inputs.NAMES)
+    assert suspicions[:2] == [f"class {name!r} occurs in no mask of made up" for name in ("sky", "ground")]
+    assert len(suspicions) == 3
