@@ -40,12 +40,15 @@ from load_tf.segmentors.keras_model import keras_model
 from load_tf.segmentors.official import official_deeplab
 from load_tf.segmentors.segmentor import Segmentor
 from load_tf.segmentors.small import small_deeplab
+from load_tf.study_plan import Study
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
 DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition, kept_block)
 SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
+STUDY = Study
+"""Registered here as everything is, and used by `load_tf.study`."""
 METHODS = (LoAd, DescentAscent, CrossEntropyOnly, LucHybrid, HungHybrid, Baseline)
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 

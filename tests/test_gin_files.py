@@ -1,6 +1,7 @@
 """The shipped experiments: each says how it is run, parses, assembles, and binds nothing in vain."""
 
 import dataclasses
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -22,8 +23,14 @@ NEEDS = {
     "voc_mobilenetv2.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "voc_mobilenetv2_valsplit.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "cityscapes.gin": {"checkpoint": CHECKPOINT},
+    "study_synthetic.gin": {},
+    "study_camvid.gin": {"data_dir": "data/camvid"},
+    "study_ablation.gin": {},
 }
 """What each takes from the shared folder to be assembled; where its own checkpoint is not there, the small one."""
+
+BASE = {"study_ablation.gin": "study_synthetic.gin"}
+"""Files that change another one."""
 
 PAPER = {
     "Lookahead": {
@@ -44,7 +51,8 @@ def parse(name: str, *arguments: str) -> str:
     gin.clear_config()
     for flag in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed"):
         flags.FLAGS[flag].unparse()
-    commands.parse_flags(["load_tf", f"--gin_file={name}", *arguments])
+    files = [f"--gin_file={file}" for file in (BASE.get(name), name) if file]
+    commands.parse_flags(["load_tf", *files, *arguments])
     return commands.parse_gin()
 
 
@@ -65,13 +73,13 @@ def test_every_file_is_covered_here() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_header_has_a_command_that_parses(name: str) -> None:
-    lines = re.findall(r"^python -m load_tf\.(main|evaluate) +(.*)$", header(name), re.M)
-    assert "main" in dict(lines)
+    lines = re.findall(r"^python -m load_tf\.(main|evaluate|study) +(.*)$", header(name), re.M)
+    assert ("study" if name.startswith("study_") else "main") in dict(lines)
     for command, arguments in lines:
         words = shlex.split(arguments)
         assert f"--gin_file={name}" in words
         assert command == "evaluate" or any(word.startswith("--run_dir=") for word in words)
-        assert parse(name, *words[1:])
+        assert parse(name, *(word for word in words if not word.startswith(("--gin_file", "--results"))))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -81,6 +89,7 @@ def test_the_text_is_readable(name: str) -> None:
     prose = [line for line in text.splitlines() if not line.startswith("#   python")]
     assert max(map(len, prose)) <= 120
     assert "experiment.name = " in text
+    assert name not in BASE or BASE[name] in header(name)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -91,11 +100,28 @@ def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> 
     parse(name, *(f"--{flag}={folder / path}" for flag, path in needs.items()))
     from load_tf import plan
 
-    assembled = commands.configured(plan.assemble)
+    assembled = commands.configured(functools.partial(plan.assemble, beside=("study",)))
     classes = assembled.experiment.dataset.num_classes
     assert assembled.experiment.name
     assert assembled.segmentor.model.output_shape[-1] == classes
     assert assembled.segmentor.pretrained == ("checkpoint" in needs and classes == 21)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("study_")])
+def test_every_variant_of_a_study_assembles(name: str, request: pytest.FixtureRequest) -> None:
+    """A typo in a variant would show hours after the study began."""
+    from load_tf import plan
+    from load_tf.study_plan import Study
+
+    needs = NEEDS[name]
+    folder = request.getfixturevalue("shared") if needs else None
+    flags_ = [f"--{flag}={folder / path}" for flag, path in needs.items()]
+    parse(name, *flags_)
+    study = commands.configured(Study)
+    assert len(study.seeds) >= 1 and len(study.variants) >= 5
+    for bindings in study.variants.values():
+        parse(name, *flags_, *(f"--gin_param={binding}" for binding in bindings))
+        commands.configured(functools.partial(plan.assemble, beside=("study",)))
 
 
 def test_the_defaults_are_the_papers_and_voc_gin_repeats_them() -> None:

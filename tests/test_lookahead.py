@@ -24,6 +24,10 @@ class ScriptedGame:
         self.buffers: list[list[str]] = []
         self.maps: dict[str, float] = {}
         self.states: list[dict] = []
+        self.confidences = iter(())
+
+    def confidence(self) -> float:
+        return next(self.confidences)
 
     def evaluate(self) -> float:
         return self.present
@@ -105,6 +109,29 @@ def test_a_peak_resets_the_count_of_fruitless_cycles():
 def test_max_cycles_ends_the_run_even_after_a_peak():
     game, state = run(0.5, [[0.6], [0.7]], patience=1, max_cycles=2)
     assert state.cycle == 2 and state.start_miou == 0.7 and game.start == 0.7 and game.present == 0.7
+
+
+def test_a_budget_of_iterations_ends_the_run_in_the_middle_of_a_cycle():
+    game, state = run(0.5, [[0.4, 0.4, 0.4], [0.6, 0.55, 0.7]], patience=3, lower=0.4, max_iterations=5)
+    assert [end["reason"] for end in game.events("cycle_end")] == ["patience", "budget"]
+    assert (state.iterations, state.cycle, state.start_miou, game.present) == (5, 2, 0.6, 0.6)
+    assert not state.pending and len(game.buffers) == 2
+    game, state = run(0.5, [[0.4, 0.4], [0.4, 0.4]], patience=2, max_iterations=4, lower=0.4)
+    assert [end["reason"] for end in game.events("cycle_end")] == ["patience", "patience"]
+    assert state.phase == "finished" and len(game.buffers) == 2
+
+
+def test_a_peak_that_fails_the_test_is_none():
+    def play_with(confidences: list[float]) -> State:
+        game = ScriptedGame(0.5, [[0.6, 0.7, 0.65], [0.5] * 3])
+        game.confidences = iter(confidences)
+        return play(game, Lookahead(patience=3, max_fruitless_cycles=1, peak_test=0.9))
+
+    # Asked only of scores above what is best so far: 0.6, 0.7, and 0.65 where nothing is a peak yet.
+    assert play_with([0.95, 0.95]).start_miou == 0.7
+    assert play_with([0.95, 0.85, 0.85]).start_miou == 0.6
+    assert play_with([0.85, 0.85, 0.9]).start_miou == 0.65
+    assert play_with([0.1, 0.1, 0.1]).start_miou == 0.5
 
 
 def test_the_lower_bound_is_strict_and_ends_the_cycle():
@@ -189,6 +216,9 @@ def test_a_start_that_cannot_be_scored_is_refused():
         {"lower": -0.1},
         {"patience": "abc"},
         {"max_cycles": 0},
+        {"max_iterations": 0},
+        {"peak_test": 0.4},
+        {"peak_test": 1.0},
     ],
 )
 def test_parameters_out_of_range_are_named(wrong):

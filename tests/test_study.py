@@ -13,7 +13,8 @@ import pytest
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import over_seeds_and_images
 from load_tf.report import comparison
-from load_tf.study import START, Run, Study, make
+from load_tf.study import make
+from load_tf.study_plan import START, Run, Study
 
 CLASSES = 3
 TESTS = Path(__file__).resolve().parent

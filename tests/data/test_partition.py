@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from load_tf.data.dataset import Example, ExampleList, SegmentationDataset
-from load_tf.data.partition import draw, keyed_partition
+from load_tf.data.dataset import Example, ExampleList, Joined, SegmentationDataset, Subset
+from load_tf.data.partition import draw, kept_block, keyed_partition
 from load_tf.errors import UserError
 
 
@@ -71,3 +71,23 @@ def test_every_id_is_drawn_equally_often() -> None:
         counts[list(draw(ids, 2, seed, "x")[0])] += 1
     # Binomial(600, 1/3): mean 200, standard deviation 11.5.
     assert counts.sum() == 1200 and np.abs(counts - 200).max() < 50
+
+
+def test_a_kept_block_is_the_end_of_the_split_and_gone_from_it() -> None:
+    kept = kept_block(dataset(IDS[::-1], []), split="validation", images=4)
+    assert kept.split("validation").ids == tuple(IDS[::-1][:16])
+    assert kept.split("untouched").ids == tuple(IDS[::-1][16:])
+    assert kept.name == "made_up (the last 4 of validation kept)"
+    with pytest.raises(UserError, match=r"images is 20, but split 'validation' of data set 'made_up' has 20"):
+        kept_block(dataset(IDS, []), split="validation", images=20).split("untouched")
+    with pytest.raises(UserError, match="images is 0"):
+        kept_block(dataset(IDS, []), images=0)
+
+
+def test_joined_splits_stand_one_after_the_other() -> None:
+    whole = dataset(IDS, []).split("validation")
+    both = Joined(Subset(whole, (7, 3)), Subset(whole, (5, 3, 9)))
+    assert both.ids == ("id07", "id03", "id05", "id03", "id09") and len(both) == 5
+    assert [int(both[i].image[0, 0, 0]) for i in range(-5, 5)] == [7, 3, 5, 3, 9] * 2
+    with pytest.raises(IndexError):
+        both[5]

@@ -9,7 +9,7 @@ import pytest
 
 from load_tf import randomness
 from load_tf.evaluation import bootstrap
-from load_tf.evaluation.bootstrap import paired_bootstrap
+from load_tf.evaluation.bootstrap import paired_bootstrap, share_of_draws_won
 from load_tf.evaluation.miou import iou, mean_iou
 
 K = 3
@@ -105,3 +105,16 @@ def test_what_is_no_pair_is_refused() -> None:
 def test_scores_and_tables_do_not_import_tensorflow() -> None:
     code = "import load_tf.evaluation.table, sys; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_share_of_draws_won_is_that_of_the_bootstraps_draws_above_0() -> None:
+    """By redrawing; the two are close enough for the share to be neither 0 nor 1."""
+    baseline, other = random_confusions(images=12, accuracies=(0.7, 0.72), seed=1)
+    drawn = randomness.generator(3, "paired bootstrap", 12).integers(12, size=(500, 12))
+    gains = [mean_iou(other[rows]) - mean_iou(baseline[rows]) for rows in drawn]
+    expected = np.mean(np.sign(gains) / 2 + 0.5)
+    found = share_of_draws_won(baseline, other, draws=500, seed=3)
+    assert 0.05 < expected < 0.95
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert share_of_draws_won(other, baseline, draws=500, seed=3) == pytest.approx(1 - expected, abs=1e-12)
+    assert share_of_draws_won(baseline, baseline, draws=50) == 0.5

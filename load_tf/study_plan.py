@@ -1,0 +1,89 @@
+"""What a study compares, and the runs it consists of."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import gin
+
+from load_tf.errors import UserError
+
+START = "stage 1"
+"""The run that every other of its seed starts from."""
+
+
+@gin.configurable("study")
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+      variants: by name the bindings, such as `experiment.method = @LoAd()`, that make it different from the others.
+      bindings: what all variants have beside the gin file, but not the stage 1 they start from.
+      seeds: every variant is run with each.
+      learning_rates: by variant the rates to choose from, on the hold-out, with the first seed; a variant that is not
+        named takes the gin file's.
+      same_rate: by variant another one whose rate it takes.
+      shared_start: all seeds start from the first one's stage 1; the interval then does not speak of other starts.
+      processes: runs at a time.
+    """
+
+    variants: Mapping[str, Sequence[str]]
+    bindings: Sequence[str] = ()
+    seeds: Sequence[int] = (0, 1, 2)
+    learning_rates: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    same_rate: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shared_start: bool = False
+    processes: int = 1
+
+    def __post_init__(self) -> None:
+        for names, what in (
+            (self.learning_rates, "learning_rates"),
+            (self.same_rate, "same_rate"),
+            (self.same_rate.values(), "same_rate"),
+        ):
+            for name in names:
+                if name not in self.variants:
+                    raise UserError(
+                        f"study.{what} names {name!r}; expected one of {', '.join(map(repr, self.variants))}."
+                    )
+        if not self.seeds or self.processes < 1:
+            raise UserError(
+                f"study has seeds {self.seeds} and {self.processes} processes; expected at least one of each."
+            )
+
+    @property
+    def waves(self) -> tuple[tuple[str, ...], ...]:
+        """The variants in an order in which every rate is known when it is asked for."""
+        first = tuple(name for name in self.variants if name not in self.same_rate)
+        return first, tuple(self.same_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One variant with one seed, and a learning rate where there is a choice."""
+
+    variant: str
+    seed: int
+    learning_rate: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For files."""
+        words = "".join(c if c.isalnum() or c in "-.+" else "_" for c in self.variant)
+        rate = "" if self.learning_rate is None else f"-rate{self.learning_rate:g}"
+        return f"{words}{rate}-seed{self.seed}"
+
+    def bindings(self, study: Study, run_dir: Path) -> list[str]:
+        """What makes its config different from the gin file's."""
+        if self.variant == START:
+            return [f"experiment.seed = {self.seed}", "experiment.method = @Baseline()"]
+        start = run_dir / Run(START, study.seeds[0] if study.shared_start else self.seed).name
+        rate = [] if self.learning_rate is None else [f"AdversarialTraining.learning_rate = {self.learning_rate!r}"]
+        return [
+            f"experiment.seed = {self.seed}",
+            f"experiment.start_from = {str(start)!r}",
+            *study.bindings,
+            *rate,
+            *study.variants[self.variant],
+        ]
