@@ -2,7 +2,6 @@
 
 import functools
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +35,10 @@ def make(run_dir: Path, result: Path) -> None:
     # What it does not use is the study's: another variant in the gin file leaves this run what it is.
     directory = RunDirectory(run_dir, gin.operative_config_str(), experiment.PINNED)
     terminal = Terminal(assembled.experiment.name)
+    for event in directory.journal():
+        terminal.remember(event)
     data = experiment.read_data(assembled)
-    began = time.monotonic()
     experiment.train(assembled, data, directory, terminal.show)
-    seconds = time.monotonic() - began
     touched = set(data.holdout_indices)
     untouched = Subset(data.validation, tuple(i for i in range(len(data.validation)) if i not in touched))
     if not len(untouched):
@@ -54,7 +53,7 @@ def make(run_dir: Path, result: Path) -> None:
     before = evaluator.evaluate("untouched, before")
     write_atomically(
         result,
-        (json.dumps(_result(assembled, directory, before, after, seconds, len(touched))) + "\n").encode(),
+        (json.dumps(_result(assembled, directory, before, after, len(touched))) + "\n").encode(),
     )
     directory.close()
 
@@ -64,7 +63,6 @@ def _result(
     directory: RunDirectory,
     before: np.ndarray,
     after: np.ndarray,
-    seconds: float,
     holdout_images: int,
 ) -> dict[str, Any]:
     experiment_, journal = assembled.experiment, directory.journal()
@@ -94,7 +92,6 @@ def _result(
         "cycle_ends": [event["reason"] for event in journal if event["event"] == "cycle_end"],
         "pair_accuracy": judged,
         "warnings": sorted({event["text"] for event in journal if event["event"] == "warning"}),
-        "wall_seconds": round(seconds, 1),
         "seconds": sums["seconds"],
         "peak_mib": max(sums["peak_mib"].values(), default=0),
         "counts_before": _grouped(counts_of(before)).tolist(),

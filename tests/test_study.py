@@ -30,7 +30,7 @@ def result(
         "untouched": {"images": 4, "before": before, "after": after, "low": 0.0, "high": 0.2},
         "class_gains": [0.1, None, 0.3], "curve": [0.4] * curve,
         "cycle_ends": ["patience", "lower_bound"] if curve else [],
-        "pair_accuracy": [0.7, 0.9], "warnings": [], "wall_seconds": 60.0, "seconds": {}, "peak_mib": 100,
+        "pair_accuracy": [0.7, 0.9], "warnings": [], "seconds": {"stage_one": 9.0, "evaluation": 60.0}, "peak_mib": 100,
         "counts_before": counts(before), "counts_after": counts(after),
     }  # fmt: skip
 

@@ -40,6 +40,11 @@ class Result:
         return self.values["untouched"]["after"] - self.values["untouched"]["before"]
 
     @property
+    def minutes(self) -> float:
+        """Wall-clock time of all phases after stage 1, over all processes that worked on the run."""
+        return sum(seconds for phase, seconds in self.values["seconds"].items() if phase != "stage_one") / 60
+
+    @property
     def curve(self) -> list[float]:
         """The hold-out's mIoU, the start's first; NaN where it was not finite."""
         return [self.values["holdout"]["before"], *(math.nan if v is None else v for v in self.values["curve"])]
@@ -128,7 +133,7 @@ def _row(variant: str, runs: Sequence[Result]) -> str:
         f"{100 * worst:+.1f}",
         f"{diverged}/{len(ends)}",
         f"{100 * np.mean(judged):.0f} %" if judged else "",
-        f"{np.mean([run.values['wall_seconds'] for run in runs]) / 60:.1f}",
+        f"{np.mean([run.minutes for run in runs]):.1f}",
         f"{max(run.values['peak_mib'] for run in runs):.0f}",
     ]
     return "| " + " | ".join(cells) + " |"
