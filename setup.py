@@ -14,7 +14,7 @@ setup(
     packages=[*find_packages(include=["load_tf", "load_tf.*"]), "load_tf.configs"],
     # The folder is called gin, as users expect; as a package of that name it would shadow gin-config.
     package_dir={"load_tf.configs": "gin"},
-    package_data={"load_tf.configs": ["*.gin"]},
+    package_data={"load_tf.configs": ["*.gin"], "load_tf.report": ["page/*"]},
     install_requires=[
         "tensorflow>=2.20,<2.21",
         "keras>=3.15,<3.16",
@@ -38,6 +38,7 @@ setup(
             "load_tf=load_tf.main:main",
             "load_tf-evaluate=load_tf.evaluate:main",
             "load_tf-predict=load_tf.predict:main",
+            "load_tf-report=load_tf.report.__main__:main",
         ]
     },
 )
