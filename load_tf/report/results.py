@@ -57,7 +57,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
             class_names=experiment.dataset.class_names,
             colours=experiment.dataset.colours,
         )
-    directory.write("operative_config.gin", gin.operative_config_str())
+    directory.write("operative_config.gin", plan.parameters or gin.operative_config_str())
     directory.write("report/index.html", html.page(directory.path))
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     directory.commit({**state, "phase": "done"}, {}, {"start"})
