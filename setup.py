@@ -32,12 +32,14 @@ setup(
     extras_require={
         "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "dill>=0.3,<1"],
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
+        "video": ["opencv-python-headless>=4.10,<6"],  # load_tf.predict on videos
     },
     entry_points={
         "console_scripts": [
             "load_tf=load_tf.main:main",
             "load_tf-evaluate=load_tf.evaluate:main",
             "load_tf-predict=load_tf.predict:main",
+            "load_tf-export=load_tf.export:main",
             "load_tf-report=load_tf.report.__main__:main",
         ]
     },

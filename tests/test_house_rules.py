@@ -25,7 +25,7 @@ WITHOUT_TENSORFLOW = [
         "load_tf.evaluation.paper",
     ),
     *("load_tf.report.terminal", "load_tf.report.convergence", "load_tf.report.timeline"),
-    *("load_tf.report.html", "load_tf.report.pictures", "load_tf.report.__main__"),
+    *("load_tf.report.html", "load_tf.report.pictures", "load_tf.report.__main__", "load_tf.export"),
 ]
 
 GIN_MODULES = {

@@ -89,7 +89,13 @@ def test_gin_config_is_not_shadowed(tmp_path: Path) -> None:
 def test_console_scripts_are_functions_that_need_no_argument(wheel: zipfile.ZipFile) -> None:
     name = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     scripts = re.findall(r"^([\w-]+) ?= ?([\w.]+):(\w+)$", wheel.read(name).decode(), re.M)
-    assert {script for script, *_ in scripts} >= {"load_tf", "load_tf-evaluate", "load_tf-predict", "load_tf-report"}
+    assert {script for script, *_ in scripts} >= {
+        "load_tf",
+        "load_tf-evaluate",
+        "load_tf-predict",
+        "load_tf-report",
+        "load_tf-export",
+    }
     for _, module, function in scripts:
         target = getattr(__import__(module, fromlist=[function]), function)
         assert not inspect.signature(target).parameters
