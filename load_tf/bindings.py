@@ -43,8 +43,11 @@ def refuse_wrong_types() -> None:
                 raise UserError(f"{name} is {value!r}; expected {_in_words(hints[parameter])}.")
 
 
-def refuse_unused_bindings() -> None:
+def refuse_unused_bindings(beside: tuple[str, ...] = ()) -> None:
     """Refuses a config in which something is bound that nothing asked for: a typo, or a leftover.
+
+    Args:
+      beside: names of configurables that may be bound all the same.
 
     Raises:
       UserError: naming the binding.
@@ -52,7 +55,7 @@ def refuse_unused_bindings() -> None:
     # As above, there is no public way.
     used = gin.config._OPERATIVE_CONFIG
     for scope, selector in gin.config._CONFIG:
-        if (scope, selector) in used:
+        if (scope, selector) in used or selector.rpartition(".")[2] in beside:
             continue
         if selector.endswith("macro"):
             raise UserError(f"the macro {scope} is set but nothing in the config uses it; remove it.")

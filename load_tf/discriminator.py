@@ -2,11 +2,12 @@
 
 import dataclasses
 import warnings
+from typing import Literal
 
 import keras
 import tensorflow as tf
 
-from load_tf.conditioning import IMAGE_RANGE
+from load_tf.conditioning import IMAGE_RANGE, split_by_class
 from load_tf.errors import UserError
 from load_tf.randomness import key
 
@@ -20,6 +21,10 @@ class Discriminator:
       input_size: points of the grid along each axis; 224 in the paper.
       dropout: rate in front of the last layer, in training only.
       image_range: what the values 0 and 255 of the image become.
+      architecture: "mobilenet", the paper's, one verdict on a whole map; "convolutional", Hung et al.'s, a verdict on
+        every place (`fully_convolutional`).
+      sees: "split", the paper's `3 K` channels of the class-split image; "masks", the label map's K channels alone, as
+        in Hung et al.; "both".
       batch_norm_momentum: of the moving averages that are used at inference. Keras' 0.99 is stale after the few steps
         of a short training: 43 steps (350 images) would leave 65 % of the initial values in them.
     """
@@ -29,6 +34,8 @@ class Discriminator:
     dropout: float = 0.01
     image_range: tuple[float, float] = IMAGE_RANGE
     batch_norm_momentum: float = 0.9
+    architecture: Literal["mobilenet", "convolutional"] = "mobilenet"
+    sees: Literal["split", "masks", "both"] = "split"
 
     def __post_init__(self) -> None:
         if self.input_size < 32:
@@ -36,16 +43,27 @@ class Discriminator:
         if not 0 <= self.dropout < 1:
             raise UserError(f"Discriminator.dropout is {self.dropout}; expected a rate in [0, 1).")
         object.__setattr__(self, "image_range", tuple(self.image_range))
+        for name, choices in (("architecture", ("mobilenet", "convolutional")), ("sees", ("split", "masks", "both"))):
+            if getattr(self, name) not in choices:
+                found, expected = getattr(self, name), ", ".join(map(repr, choices))
+                raise UserError(f"Discriminator.{name} is {found!r}; expected one of {expected}.")
+
+    def channels(self, num_classes: int) -> int:
+        """Of the input."""
+        return {"split": 3, "masks": 1, "both": 4}[self.sees] * num_classes
 
     def build(self, num_classes: int, seed: int) -> "ConditionalDiscriminator":
         """Makes the network, its weights drawn by key."""
+        if self.architecture == "convolutional":
+            from load_tf.fully_convolutional import FullyConvolutionalDiscriminator  # it is a subclass of what is here
+
+            return FullyConvolutionalDiscriminator.build(self, num_classes, seed)
         # keras.applications takes no initializers, so the one global seed there is set just before.
         keras.utils.set_random_seed(int(key(seed, "discriminator", "weights").view("<u4")[0]))
-        channels = 3 * num_classes
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
             body = keras.applications.MobileNet(
-                input_shape=(self.input_size, self.input_size, channels),
+                input_shape=(self.input_size, self.input_size, self.channels(num_classes)),
                 alpha=self.alpha,
                 include_top=False,
                 weights=None,
@@ -78,11 +96,26 @@ class ConditionalDiscriminator:
     def trainable_variables(self) -> list[keras.Variable]:
         return [*self.body.trainable_variables, *self.head.trainable_variables]
 
+    def inputs(self, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
+        """What it looks at, of an image and a label map of it.
+
+        Args:
+          images: [B, G, G, 3] uint8.
+          maps: [B, G, G, K] float32, one-hot or soft, all zero where void.
+
+        Returns:
+          float32 [B, G, G, `settings.channels(K)`]: the class-split image, the maps, or both, in this order.
+        """
+        if self.settings.sees == "masks":
+            return maps
+        split = split_by_class(images, maps, self.settings.image_range)
+        return split if self.settings.sees == "split" else tf.concat([split, maps], axis=-1)
+
     def __call__(self, inputs: tf.Tensor, training: bool, dropout_key: tf.Tensor | None = None) -> tf.Tensor:
         """Logits of "this map is ground truth".
 
         Args:
-          inputs: [B, G, G, 3 K] float32, from `conditioning.split_by_class`.
+          inputs: from `inputs`.
           training: batch statistics and dropout, or moving averages and none.
           dropout_key: int32 [2]; needed in training.
 
@@ -93,3 +126,15 @@ class ConditionalDiscriminator:
         if training and self.settings.dropout:
             features = tf.nn.experimental.stateless_dropout(features, self.settings.dropout, seed=dropout_key)
         return self.head(features)[:, 0]
+
+
+def per_map(values: tf.Tensor) -> tf.Tensor:
+    """One number for every map: a discriminator may judge places in it, whose mean counts.
+
+    Args:
+      values: [B, ...] float32.
+
+    Returns:
+      float32 [B].
+    """
+    return tf.reduce_mean(values, axis=list(range(1, len(values.shape)))) if len(values.shape) > 1 else values

@@ -9,18 +9,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from load_tf.data.dataset import Split, Subset
+from load_tf.data.dataset import Joined, Split, Subset
+from load_tf.data.files import refuse_duplicates
 from load_tf.data.preparation import draw_holdout, prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
 from load_tf.game import AdversarialGame
-from load_tf.lookahead import play
 from load_tf.plan import Plan
 from load_tf.report import results
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
-from load_tf.run_directory import RunDirectory
+from load_tf.run_directory import RunDirectory, arrays_of_run
 from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
 from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
 
@@ -68,6 +68,23 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
         log.record(event)
         terminal.show(event)
 
+    train(plan, data, directory, listen)
+    results.report(plan, data, directory, log, terminal)
+    log.close()
+    directory.close()
+
+
+def train(
+    plan: Plan, data: Data, directory: RunDirectory, listen: Callable[[dict[str, Any]], None] = lambda event: None
+) -> None:
+    """Stage 1, where it is needed, and the experiment's method; the plan's model then is the result.
+
+    Args:
+      plan: the assembled experiment.
+      data: its images.
+      directory: where it commits to, and goes on from.
+      listen: is told every event of the journal.
+    """
     holdout = Evaluator(
         plan.segmentor.model,
         data.holdout,
@@ -79,9 +96,6 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
     _make_baseline(plan, data, directory, holdout, listen)
     game = _play(plan, data, directory, holdout, listen)
     game.start.put_back()
-    results.report(plan, data, directory, log, terminal)
-    log.close()
-    directory.close()
 
 
 def read_data(plan: Plan) -> Data:
@@ -92,14 +106,20 @@ def read_data(plan: Plan) -> Data:
     """
     experiment = plan.experiment
     dataset = experiment.dataset
-    splits = {}
-    for name in (experiment.training_split, experiment.validation_split):
-        splits[name] = prepare(dataset.split(name), dataset.num_classes, f"{dataset.name} {name}")
-    validation = splits[experiment.validation_split]
+    names = [experiment.training_split, experiment.validation_split]
+    if experiment.holdout_split is not None:
+        names.append(experiment.holdout_split)
+    splits = {name: prepare(dataset.split(name), dataset.num_classes, f"{dataset.name} {name}") for name in names}
+    training, validation = splits[experiment.training_split], splits[experiment.validation_split]
+    if experiment.holdout_split is not None:
+        chosen = splits[experiment.holdout_split]
+        both = Joined(chosen, validation)
+        refuse_duplicates(both.ids, f"the hold-out {experiment.holdout_split!r} and {experiment.validation_split!r}")
+        return Data(training, both, chosen, tuple(range(len(chosen))))
     chosen, _ = draw_holdout(validation, experiment.holdout_images, experiment.seed)
     places = {identity: i for i, identity in enumerate(validation.ids)}
     indices = tuple(places[identity] for identity in chosen.ids)
-    return Data(splits[experiment.training_split], validation, Subset(validation, indices), indices)
+    return Data(training, validation, Subset(validation, indices), indices)
 
 
 def _make_baseline(
@@ -107,7 +127,10 @@ def _make_baseline(
 ) -> None:
     """The segmentor LoAd starts from: the pre-trained one, or what stage 1 makes of it."""
     model = plan.segmentor.model
-    if not directory.state and plan.segmentor.pretrained:
+    start_from = plan.experiment.start_from
+    if not directory.state and start_from is not None:
+        arrays_to_variables(arrays_of_run(start_from, "baseline"), model.variables)
+    if not directory.state and (plan.segmentor.pretrained or start_from is not None):
         state = {"phase": "baseline"}
         directory.commit(state, {"baseline": lambda: variables_to_arrays(model.variables)}, set())
     if directory.state.get("phase", "stage_one") == "stage_one":
@@ -161,6 +184,7 @@ def _play(
         data.training,
         data.holdout,
         plan.players,
+        plan.experiment.method,
         crop=plan.experiment.crop,
         num_classes=plan.experiment.dataset.num_classes,
         seed=plan.experiment.seed,
@@ -169,8 +193,7 @@ def _play(
         commit_every=plan.experiment.commit_every,
         listener=listen,
     )
-    state = game.resume()
-    play(game, plan.lookahead, state)
+    plan.experiment.method.play(game, plan.lookahead, game.resume())
     return game
 
 

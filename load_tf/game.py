@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -13,18 +13,28 @@ from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
 from load_tf.discriminator import Discriminator
+from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
+from load_tf.health import discriminator_warning, segmentor_warning
 from load_tf.label_maps import LabelMapSet, batches, draw_pairs, draw_union, holdout_pairs
 from load_tf.lookahead import State
+from load_tf.methods.load import LoAd
+from load_tf.methods.method import Arena, Method
 from load_tf.progress import progress
 from load_tf.run_directory import RunDirectory
 from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
-from load_tf.training.adversarial import AdversarialTrainer, AdversarialTraining, adversarial_batches, map_maker
+from load_tf.training.adversarial import adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer, DiscriminatorTraining
+from load_tf.training.segmentor import AdversarialTraining
 
 Listener = Callable[[dict[str, Any]], None]
+
+PAPER: Method = LoAd()
+
+PEAK_TEST_DRAWS = 2000
+"""Bootstrap draws of a peak test: a share near 0.9 is then known to 0.7 points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +45,15 @@ class Players:
     discriminator_training: DiscriminatorTraining = dataclasses.field(default_factory=DiscriminatorTraining)
     adversarial: AdversarialTraining = dataclasses.field(default_factory=AdversarialTraining)
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
+
+
+class _Stream(NamedTuple):
+    """Where the trainer's stream of images stands, in updates of the run."""
+
+    next: int
+    end: int
+    origin: LabelMapSet | None
+    """Whose maps changes are measured from."""
 
 
 class AdversarialGame:
@@ -50,6 +69,7 @@ class AdversarialGame:
         training: Split,
         holdout: Split,
         players: Players,
+        method: Method = PAPER,
         *,
         crop: Size,
         num_classes: int,
@@ -67,72 +87,110 @@ class AdversarialGame:
         self.training_grid: GridExamples = read_grid_examples(training, crop, grid, "D_t on the grid")
         self.holdout_grid: GridExamples = read_grid_examples(holdout, crop, grid, "hold-out on the grid")
         with strategy.scope():
-            self.discriminator = players.discriminator.build(num_classes, seed)
+            self.discriminator = method.discriminator(players.discriminator, num_classes, seed)
             self.start = Snapshot(segmentor.variables)
             self.best = Snapshot(segmentor.variables)
             self.present = Snapshot(segmentor.variables)
-        self.discriminator_trainer = DiscriminatorTrainer(
-            self.discriminator, players.discriminator_training, num_classes, strategy
-        )
-        self.adversarial_trainer = AdversarialTrainer(
-            segmentor, self.discriminator, players.adversarial, players.sampling, crop, num_classes, strategy
-        )
-        self.best_epoch = Snapshot(self.discriminator_trainer.variables)
-        self.untrained = Snapshot(self.discriminator_trainer.variables)
+            self.average = Snapshot(segmentor.variables) if players.adversarial.average else None
+        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy)
+        self.segmentor_trainer = method.trainer(arena, self.discriminator)
+        if self.discriminator is not None:
+            self.discriminator_trainer = DiscriminatorTrainer(
+                self.discriminator, players.discriminator_training, num_classes, strategy
+            )
+            self.best_epoch = Snapshot(self.discriminator_trainer.variables)
+            self.untrained = Snapshot(self.discriminator_trainer.variables)
+            self.untrained.take()
         self.start.take()
-        self.untrained.take()
+        if self.average:
+            self.average.take()
         self.maps = map_maker(segmentor, crop, grid)
         self.sets: dict[str, LabelMapSet] = {}
         self.updates = 0
         self.progress: DiscriminatorProgress | None = None
         self.state = State()
-        self._changed = {"segmentor", "start", "discriminator"}
-        self._batches: tuple[int, Any] | None = None
+        self._changed = {"segmentor", "start", "discriminator", "average"}
+        self._stream: _Stream | None = None
+        self._last_update: dict[str, float | None] = {}
         self.holdout_confusion: np.ndarray | None = None
+        """int64 [N, K, K]: of the model evaluated last."""
+        self.start_confusion: np.ndarray | None = None
+        self.best_confusion: np.ndarray | None = None
 
     def evaluate(self) -> float:
         began = time.monotonic()
+        if self.average:
+            self.present.take()
+            self.average.put_back()
         self.holdout_confusion = self.evaluator.evaluate()
+        if self.average:
+            self.present.put_back()
+        if self.start_confusion is None:
+            self.start_confusion = self.holdout_confusion
         self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout))
         return mean_iou(self.holdout_confusion.sum(axis=0))
 
+    def confidence(self) -> float:
+        assert self.start_confusion is not None and self.holdout_confusion is not None
+        return share_of_draws_won(self.start_confusion, self.holdout_confusion, PEAK_TEST_DRAWS, self.seed)
+
     def go_back(self) -> None:
         self.start.put_back()
-        self.adversarial_trainer.reset_momentum()
-        self._changed |= {"segmentor"}
+        if self.average:
+            self.average.become(self.start)
+        if self.players.adversarial.reset_momentum:
+            self.segmentor_trainer.reset_momentum()
+        self._changed |= {"segmentor", "average"}
 
     def update(self, cycle: int, iteration: int) -> bool:
         began = time.monotonic()
         per_iteration = self.players.adversarial.updates_per_iteration
-        self._prepare_batches()
-        measures = self.adversarial_trainer.train(tf.constant(per_iteration))
+        self._prepare_images()
+        measures = self.segmentor_trainer.train(tf.constant(per_iteration))
         self.updates += per_iteration
-        self._batches = (self.updates, self._batches[1]) if self._batches else None
-        self._changed |= {"segmentor"}
+        if self.average:
+            self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
+        self._changed |= {"segmentor", "average"}
         finite = bool(measures.pop("finite"))
-        numbers = {name: value if np.isfinite(value) else None for name, value in measures.items()}
+        measures["distance"] = float(self.start.distance())
+        numbers = {name: float(value) if np.isfinite(value) else None for name, value in measures.items()}
+        self._last_update = numbers
         self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
         self.run.time("adversarial", time.monotonic() - began, updates=per_iteration)
         return finite
 
-    def _prepare_batches(self) -> None:
-        """Gives the trainer a new stream of images unless the one it has stands at the right place."""
-        if self._batches is None or self._batches[0] != self.updates:
-            ahead = 1000 * self.players.adversarial.updates_per_iteration
-            self.adversarial_trainer.train_dataset = adversarial_batches(
-                self.training, self.training_grid, self.players.adversarial, self.crop, self.seed, self.updates, ahead
+    def _prepare_images(self) -> None:
+        """Gives the trainer a new stream of images unless the one it has goes on at the right place."""
+        origin = next(iter(self.sets.values())) if self.sets else None
+        stream = self._stream
+        per_iteration = self.players.adversarial.updates_per_iteration
+        fits = stream is not None and stream.next == self.updates < stream.end and stream.origin is origin
+        if stream is None or not fits:
+            end = self.updates + 1000 * per_iteration
+            self.segmentor_trainer.train_dataset = adversarial_batches(
+                self.training,
+                self.training_grid,
+                self.players.adversarial,
+                self.crop,
+                self.seed,
+                self.updates,
+                end - self.updates,
+                origin.training if origin else None,
             )
-            self._batches = (self.updates, self.updates + ahead)
-        elif self._batches[0] + self.players.adversarial.updates_per_iteration > self._batches[1]:
-            self._batches = None
-            self._prepare_batches()
+            stream = _Stream(self.updates, end, origin)
+        self._stream = stream._replace(next=self.updates + per_iteration)
 
     def keep_best(self) -> None:
-        self.best.take()
+        if self.average:
+            self.best.become(self.average)
+        else:
+            self.best.take()
+        self.best_confusion = self.holdout_confusion
         self._changed |= {"best"}
 
     def promote_best(self) -> None:
         self.start.become(self.best)
+        self.start_confusion = self.best_confusion
         self._changed |= {"start"}
 
     def aggregate(self, name: str, cycle: int) -> None:
@@ -199,6 +257,7 @@ class AdversarialGame:
         self.record(
             "discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason
         )
+        self._warn(discriminator_warning(self.progress.best_measures), cycle)
         self._changed |= {"discriminator"}
 
     def _end_epoch(self, measured: dict[str, float], training_loss: float) -> str | None:
@@ -222,6 +281,13 @@ class AdversarialGame:
 
     def record(self, event: str, **values: Any) -> None:
         self.listener(self.run.record(event, **values))
+        if event == "cycle_end":
+            last = self._last_update
+            self._warn(segmentor_warning(last.get("changed_share"), last.get("gradient_norm")), values["cycle"])
+
+    def _warn(self, text: str | None, cycle: int) -> None:
+        if text:
+            self.record("warning", cycle=cycle, text=text)
 
     def commit(self, state: State) -> None:
         self.state = state
@@ -231,13 +297,16 @@ class AdversarialGame:
         began = time.monotonic()
         sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {
             "segmentor": lambda: variables_to_arrays(
-                [*self.segmentor.variables, *self.adversarial_trainer.momentum_variables]
+                [*self.segmentor.variables, *self.segmentor_trainer.momentum_variables]
             ),
-            "start": self.start.to_arrays,
-            "best": self.best.to_arrays,
-            "discriminator": lambda: variables_to_arrays(self.discriminator_trainer.variables),
-            "best_epoch": self.best_epoch.to_arrays,
+            "start": lambda: _with_confusion(self.start, self.start_confusion),
+            "best": lambda: _with_confusion(self.best, self.best_confusion),
         }
+        if self.discriminator is not None:
+            sources["discriminator"] = lambda: variables_to_arrays(self.discriminator_trainer.variables)
+            sources["best_epoch"] = self.best_epoch.to_arrays
+        if self.average:
+            sources["average"] = self.average.to_arrays
         for name, one_set in self.sets.items():
             sources[f"label_maps/{name}"] = one_set.to_arrays
         dropped = set() if state.fruitful else {"best"}
@@ -262,12 +331,17 @@ class AdversarialGame:
         if saved.get("phase") != "lookahead":
             return None
         arrays_to_variables(
-            self.run.arrays("segmentor"), [*self.segmentor.variables, *self.adversarial_trainer.momentum_variables]
+            self.run.arrays("segmentor"), [*self.segmentor.variables, *self.segmentor_trainer.momentum_variables]
         )
-        arrays_to_variables(self.run.arrays("discriminator"), self.discriminator_trainer.variables)
-        for name, snapshot in (("start", self.start), ("best", self.best), ("best_epoch", self.best_epoch)):
-            if name in saved["files"]:
-                snapshot.from_arrays(self.run.arrays(name))
+        self.start_confusion = _resume_with_confusion(self.start, self.run.arrays("start"))
+        if "best" in saved["files"]:
+            self.best_confusion = _resume_with_confusion(self.best, self.run.arrays("best"))
+        if self.discriminator is not None:
+            arrays_to_variables(self.run.arrays("discriminator"), self.discriminator_trainer.variables)
+            if "best_epoch" in saved["files"]:
+                self.best_epoch.from_arrays(self.run.arrays("best_epoch"))
+        if self.average:
+            self.average.from_arrays(self.run.arrays("average"))
         for name in saved["files"]:
             if name.startswith("label_maps/"):
                 self.sets[name.removeprefix("label_maps/")] = LabelMapSet.from_arrays(self.run.arrays(name))
@@ -276,3 +350,14 @@ class AdversarialGame:
         self.state = State.from_json(saved["lookahead"])
         self._changed = set()
         return self.state
+
+
+def _with_confusion(snapshot: Snapshot, confusion: np.ndarray | None) -> dict[str, np.ndarray]:
+    """A model and its hold-out's confusion matrices, which the next peak test compares with."""
+    arrays = snapshot.to_arrays()
+    return arrays if confusion is None else {**arrays, "confusion": confusion}
+
+
+def _resume_with_confusion(snapshot: Snapshot, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
+    snapshot.from_arrays(arrays)
+    return arrays.get("confusion")

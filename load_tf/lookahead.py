@@ -31,6 +31,10 @@ class Lookahead:
       lower: `beta_l`, in mIoU as a fraction: a cycle ends when it has fallen this far below the start model.
       max_buffer_sets: `B_max`: label map sets the aggregation buffer holds at the most.
       max_cycles: ends the run after so many cycles, fruitless or not; None, as in the paper, for no such bound.
+      max_iterations: ends the run after so many adversarial iterations over all cycles: a budget that other methods
+        can be given, too; None, as in the paper, for no such bound.
+      peak_test: a peak must also be better than the start model in this share of paired bootstrap draws over the
+        hold-out images, in [0.5, 1); None, as in the paper, for no such test.
     """
 
     max_fruitless_cycles: int = 50
@@ -39,20 +43,24 @@ class Lookahead:
     lower: float = 0.05
     max_buffer_sets: int = 3
     max_cycles: int | None = None
+    max_iterations: int | None = None
+    peak_test: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_fruitless_cycles", "patience", "max_buffer_sets"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"Lookahead.{name} is {value!r}; expected a whole number of at least 1.")
-        if self.max_cycles is not None and (not isinstance(self.max_cycles, int) or self.max_cycles < 1):
-            raise UserError(
-                f"Lookahead.max_cycles is {self.max_cycles!r}; expected None or a whole number of at least 1."
-            )
+        for name in ("max_cycles", "max_iterations"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise UserError(f"Lookahead.{name} is {value!r}; expected None or a whole number of at least 1.")
         for name in ("upper", "lower"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise UserError(f"Lookahead.{name} is {value!r}; expected an mIoU as a fraction, in [0, 1).")
+        if self.peak_test is not None and not 0.5 <= self.peak_test < 1:
+            raise UserError(f"Lookahead.peak_test is {self.peak_test!r}; expected None or a share in [0.5, 1).")
 
 
 @dataclasses.dataclass
@@ -74,6 +82,8 @@ class State:
     """Cycles begun before this one, over the whole run."""
     iteration: int = 0
     """`gamma`: adversarial iterations made in this cycle."""
+    iterations: int = 0
+    """Adversarial iterations made in all cycles."""
     miou: float = math.nan
     """`mu`: the present model's."""
     peak_miou: float | None = None
@@ -120,6 +130,9 @@ class Game(Protocol):
 
         Returns False if a loss or gradient was not finite; the present model then is the last finite one.
         """
+
+    def confidence(self) -> float:
+        """Share of paired bootstrap draws over the hold-out in which the evaluated model beats the start model."""
 
     def keep_best(self) -> None:
         """Keeps the present model as the best of this cycle."""
@@ -197,14 +210,26 @@ def _look_ahead(game: Game, settings: Lookahead, state: State) -> None:
         return
     state.finite = game.update(state.cycle, state.iteration)
     state.iteration += 1
+    state.iterations += 1
     if not state.finite:
         return
     state.miou = game.evaluate()
-    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=_json_number(state.miou))
+    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=json_number(state.miou))
+    keep_if_best(game, settings, state)
+
+
+def keep_if_best(game: Game, settings: Lookahead, state: State) -> None:
+    """Keeps the model just evaluated if it is a peak, and the best since the start model was."""
     best = state.start_miou + settings.upper if state.peak_miou is None else state.peak_miou
-    if state.miou > best:
-        state.peak_miou, state.peak_iteration = state.miou, state.iteration
-        game.keep_best()
+    if not state.miou > best:
+        return
+    if settings.peak_test is not None:
+        confidence = game.confidence()
+        game.record("peak_test", cycle=state.cycle, iteration=state.iteration, confidence=confidence)
+        if confidence < settings.peak_test:
+            return
+    state.peak_miou, state.peak_iteration = state.miou, state.iteration
+    game.keep_best()
 
 
 def _reason_to_end(settings: Lookahead, state: State) -> str | None:
@@ -214,6 +239,8 @@ def _reason_to_end(settings: Lookahead, state: State) -> str | None:
         return "lower_bound"
     if not state.iteration < settings.patience:
         return "patience"
+    if state.iterations == settings.max_iterations:
+        return "budget"
     return None
 
 
@@ -224,7 +251,7 @@ def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> No
         cycle=state.cycle,
         iteration=state.iteration,
         reason=reason,
-        miou=_json_number(state.miou),
+        miou=json_number(state.miou),
         model=end,
     )
     state.non_finite_cycles = state.non_finite_cycles + 1 if reason == "non_finite" else 0
@@ -245,7 +272,11 @@ def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> No
         state.fruitless += 1
         state.pending = [end] if settings.max_buffer_sets > 1 else []
     state.cycle += 1
-    over = state.fruitless >= settings.max_fruitless_cycles or state.cycle == settings.max_cycles
+    over = (
+        state.fruitless >= settings.max_fruitless_cycles
+        or state.cycle == settings.max_cycles
+        or state.iterations == settings.max_iterations
+    )
     state.phase = "finished" if over else "aggregate"
     if over:
         state.pending = []
@@ -265,5 +296,6 @@ def _aggregate(game: Game, settings: Lookahead, state: State) -> None:
         state.phase = "discriminator"
 
 
-def _json_number(value: float) -> float | None:
+def json_number(value: float) -> float | None:
+    """The value, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None

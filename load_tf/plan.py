@@ -21,7 +21,7 @@ from load_tf.data.cityscapes import cityscapes
 from load_tf.data.dataset import SegmentationDataset
 from load_tf.data.folder import folder
 from load_tf.data.grid import Size
-from load_tf.data.partition import keyed_partition
+from load_tf.data.partition import kept_block, keyed_partition
 from load_tf.data.synthetic import synthetic
 from load_tf.data.voc import voc
 from load_tf.discriminator import Discriminator
@@ -29,16 +29,24 @@ from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.game import Players
 from load_tf.lookahead import Lookahead
+from load_tf.methods.baseline import Baseline
+from load_tf.methods.cross_entropy_only import CrossEntropyOnly
+from load_tf.methods.descent_ascent import DescentAscent
+from load_tf.methods.hung import HungHybrid
+from load_tf.methods.load import LoAd
+from load_tf.methods.luc import LucHybrid
+from load_tf.methods.method import Method
 from load_tf.segmentors.keras_model import keras_model
 from load_tf.segmentors.official import official_deeplab
 from load_tf.segmentors.segmentor import Segmentor
 from load_tf.segmentors.small import small_deeplab
-from load_tf.training.adversarial import AdversarialTraining
 from load_tf.training.discriminator import DiscriminatorTraining
+from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
-DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition)
+DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition, kept_block)
 SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
+METHODS = (LoAd, DescentAscent, CrossEntropyOnly, LucHybrid, HungHybrid, Baseline)
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 
 _configured: dict[type, Callable[..., Any]] = {cls: gin.external_configurable(cls, cls.__name__) for cls in PARAMETERS}
@@ -100,6 +108,9 @@ class Experiment:
       training_split: D_t.
       validation_split: what Table 1 is over; the hold-out is drawn from it.
       holdout_images: how many validation images decide on peaks (paper: 500 of 1,449); the rest stays untouched.
+      holdout_split: a split that is the hold-out as a whole; `validation_split` then is untouched as a whole.
+      method: how the segmentor is trained after stage 1.
+      start_from: a run directory whose baseline this run starts from, in place of a stage 1 of its own.
       evaluation_batch_size: images in a step of the evaluator.
       seed: of every draw.
       commit_every: adversarial iterations between two commits.
@@ -112,6 +123,9 @@ class Experiment:
     training_split: str = "train"
     validation_split: str = "validation"
     holdout_images: int = 500
+    holdout_split: str | None = None
+    method: Method = LoAd()  # noqa: RUF009 - immutable, without parameters
+    start_from: str | None = None
     evaluation_batch_size: int = 4
     seed: int = 0
     commit_every: int = 1
@@ -125,6 +139,9 @@ class Experiment:
         for name in ("holdout_images", "evaluation_batch_size", "commit_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"experiment.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+        if not isinstance(self.method, Method):
+            names = ", ".join(f"@{method.__name__}()" for method in METHODS)
+            raise UserError(f"experiment.method is {self.method!r}; expected one of {names}.")
         if not isinstance(self.seed, int):
             raise UserError(f"experiment.seed is {self.seed!r}; expected a whole number.")
 
@@ -145,8 +162,11 @@ class Plan:
     """Every parameter as text, where no gin file gave them; None: gin knows."""
 
 
-def assemble() -> Plan:
+def assemble(beside: tuple[str, ...] = ()) -> Plan:
     """Assembles the experiment that the parsed gin files describe.
+
+    Args:
+      beside: names of configurables that may be bound beside the experiment's.
 
     Raises:
       UserError: if a binding is used by nothing, or a value is out of range.
@@ -158,7 +178,7 @@ def assemble() -> Plan:
     strategy = tf.distribute.get_strategy()
     with strategy.scope():
         segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
-    refuse_unused_bindings()
+    refuse_unused_bindings(beside)
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
     return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy)
 

@@ -108,13 +108,7 @@ class RunDirectory:
         if not file.exists():
             self._refuse_lost_state(file)
             return {}
-        try:
-            text = json.loads(file.read_text())
-            if hashlib.sha256(text["state"].encode()).hexdigest() != text["sha256"]:
-                raise ValueError
-            return json.loads(text["state"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None
+        return _state_of(file)
 
     def _refuse_lost_state(self, state_file: Path) -> None:
         """Without `state.json` only the files of a first commit that never ended may be there; others aren't pruned."""
@@ -256,3 +250,29 @@ def _first_difference(before: str, after: str) -> str:
     removed = [line for line in lines_before if line not in lines_after]
     added = [line for line in lines_after if line not in lines_before]
     return f"there: {removed[0] if removed else 'nothing'!r}, now: {added[0] if added else 'nothing'!r}"
+
+
+def arrays_of_run(run_dir: Path | str, name: str) -> dict[str, np.ndarray]:
+    """Arrays another run last committed, such as its "baseline"; the run is only read and may be running.
+
+    Raises:
+      UserError: if there is no such run, it has no such arrays yet, or they are damaged.
+    """
+    file = Path(run_dir) / "state.json"
+    if not file.is_file():
+        raise UserError(f"{file} is not there; expected the folder of a run of load_tf.")
+    files = _state_of(file).get("files", {})
+    if name not in files:
+        raise UserError(f"the run in {run_dir} has no {name!r} yet; let it go on first.")
+    return read_arrays(files[name], Path(run_dir))
+
+
+def _state_of(file: Path) -> dict[str, Any]:
+    """What a `state.json` holds, checked."""
+    try:
+        text = json.loads(file.read_text())
+        if hashlib.sha256(text["state"].encode()).hexdigest() != text["sha256"]:
+            raise ValueError
+        return json.loads(text["state"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None

@@ -35,6 +35,19 @@ class Snapshot:
         for copy, source in zip(self._copies, other._copies, strict=True):
             copy.assign(source)
 
+    @tf.function
+    def move_towards_variables(self, step: tf.Tensor) -> None:
+        """Moves the copy by `step` of its distance to the variables' present values; `step` float32 in [0, 1]."""
+        for copy, variable in zip(self._copies, self._variables, strict=True):
+            copy.assign_add(tf.cast(step, copy.dtype) * (variable - copy))
+
+    @tf.function
+    def distance(self) -> tf.Tensor:
+        """float32: norm of the variables' change since the copy was taken, over the norm of the copy."""
+        pairs = list(zip(self._copies, self._variables, strict=True))
+        moved = tf.linalg.global_norm([tf.cast(variable - copy, tf.float32) for copy, variable in pairs])
+        return tf.math.divide_no_nan(moved, tf.linalg.global_norm([tf.cast(copy, tf.float32) for copy, _ in pairs]))
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {name: copy.numpy() for name, copy in zip(self._names, self._copies, strict=True)}
 

@@ -131,13 +131,13 @@ def test_an_update_moves_the_segmentor_and_only_it(game: AdversarialGame) -> Non
 def test_going_back_restores_weights_and_stops_the_momentum(game: AdversarialGame) -> None:
     before = weights(game)
     game.update(0, 0)
-    slots = game.adversarial_trainer.momentum_variables
-    rate = float(game.adversarial_trainer.optimizer.learning_rate)
+    slots = game.segmentor_trainer.momentum_variables
+    rate = float(game.segmentor_trainer.optimizer.learning_rate)
     assert any(np.any(v.numpy()) for v in slots if "momentum" in v.path)
     game.go_back()
     assert equal(weights(game), before)
     assert not any(np.any(v.numpy()) for v in slots if "momentum" in v.path)
-    assert float(game.adversarial_trainer.optimizer.learning_rate) == rate == pytest.approx(0.05)
+    assert float(game.segmentor_trainer.optimizer.learning_rate) == rate == pytest.approx(0.05)
 
 
 def test_an_update_is_a_function_of_the_start_and_the_count(game: AdversarialGame) -> None:
@@ -231,7 +231,7 @@ def test_the_discriminator_trains_on_the_buffer_alone(game: AdversarialGame) -> 
 def state_of(game: AdversarialGame) -> list[np.ndarray]:
     """All that a restart has to bring back."""
     variables = [*game.segmentor.variables, *game.discriminator_trainer.variables]
-    variables += game.adversarial_trainer.momentum_variables
+    variables += game.segmentor_trainer.momentum_variables
     found = [v.numpy() for v in variables] + list(game.start.to_arrays().values())
     return found + [a for name in sorted(game.sets) for a in game.sets[name].to_arrays().values()]
 

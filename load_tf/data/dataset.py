@@ -101,6 +101,26 @@ class Subset:
 
 
 @dataclasses.dataclass(frozen=True)
+class Joined:
+    """Two splits one after the other, as a split."""
+
+    first: Split
+    second: Split
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return (*self.first.ids, *self.second.ids)
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> Example:
+        index = range(len(self))[index]
+        behind = index - len(self.first)
+        return self.first[index] if behind < 0 else self.second[behind]
+
+
+@dataclasses.dataclass(frozen=True)
 class ExampleList:
     """Examples that are in memory already, as a split: `ExampleList([(image, label, id), ...])`."""
 

@@ -65,3 +65,40 @@ def keyed_partition(
         dataset.colours,
         {"train": lambda: parts()[0], "validation": lambda: parts()[1]},
     )
+
+
+@gin.configurable
+def kept_block(dataset: SegmentationDataset, split: str = "train", images: int = 100) -> SegmentationDataset:
+    """A data set with a new split `untouched`: the last images of one of its splits, which that split then lacks.
+
+    For video: neighbouring frames look alike, so frames drawn at random would be known from their neighbours. A block
+    at the end has one neighbour in training.
+
+    Args:
+      dataset: where the images come from.
+      split: the split that gives them, in its own order.
+      images: how many.
+
+    Returns:
+      The data set; its `split(name)` raises UserError if the split has too few images.
+    """
+    if images < 1:
+        raise UserError(f"kept_block.images is {images}; expected at least 1.")
+
+    @functools.cache
+    def parts() -> tuple[Split, Split]:
+        whole = dataset.split(split)
+        rest = len(whole) - images
+        if rest < 1:
+            raise UserError(
+                f"kept_block.images is {images}, but split {split!r} of data set {dataset.name!r} has {len(whole)} "
+                "images; expected fewer, so that some are left."
+            )
+        return Subset(whole, tuple(range(rest))), Subset(whole, tuple(range(rest, len(whole))))
+
+    return SegmentationDataset(
+        f"{dataset.name} (the last {images} of {split} kept)",
+        dataset.class_names,
+        dataset.colours,
+        {**dataset.sources, split: lambda: parts()[0], "untouched": lambda: parts()[1]},
+    )

@@ -81,6 +81,90 @@ def paired_bootstrap(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class MeanGain:
+    """The mean gain of several runs, as a fraction, with the bounds of its interval over other seeds and images."""
+
+    gain: float
+    low: float
+    high: float
+    spread: float
+    """Standard deviation over the runs; 0 for one."""
+
+
+def over_seeds_and_images(
+    before: np.ndarray, after: np.ndarray, *, draws: int = 10_000, seed: int = 0, level: float = 0.95
+) -> MeanGain:
+    """The mean gain over runs that differ in their seed, with an interval that resamples seeds and images together.
+
+    Every draw takes as many seeds as there are and as many images as there are, both with replacement; all its seeds
+    are scored on the same images.
+
+    Args:
+      before: int [S, N, 3 K], for every seed and image (or group of images) `counts_of` the start model.
+      after: int [S, N, 3 K], of the result.
+      draws: resamples.
+      seed: of the resamples.
+      level: nominal coverage, in (0, 1).
+
+    Raises:
+      ValueError: if the shapes differ or are not [S, N, 3 K].
+    """
+    if before.shape != after.shape or before.ndim != 3 or before.shape[2] % 3:
+        raise ValueError(f"counts of shape {before.shape} and {after.shape}; expected [S, N, 3 K] twice.")
+
+    def miou(counts: np.ndarray) -> np.ndarray:
+        return mean_over_present(iou_of_counts(*np.split(counts.astype(np.float64), 3, axis=-1)))
+
+    runs, images = before.shape[:2]
+    gains = miou(after.sum(1)) - miou(before.sum(1))
+    random = randomness.generator(seed, "seeds", runs, images)
+    found = []
+    for weights in _resamples(images, draws, seed):
+        per_run = np.stack([miou(weights @ a) - miou(weights @ b) for b, a in zip(before, after, strict=True)], axis=1)
+        drawn = random.integers(runs, size=per_run.shape)
+        found.append(np.take_along_axis(per_run, drawn, axis=1).mean(axis=1))
+    low, high = np.quantile(np.concatenate(found), ((1 - level) / 2, (1 + level) / 2))
+    spread = float(gains.std(ddof=1)) if runs > 1 else 0.0
+    return MeanGain(float(gains.mean()), float(low), float(high), spread)
+
+
+def counts_of(confusion: np.ndarray) -> np.ndarray:
+    """All that an IoU needs of confusion matrices: correct, true and predicted pixels.
+
+    Args:
+      confusion: int [N, K, K].
+
+    Returns:
+      int [N, 3 K].
+    """
+    correct = np.diagonal(confusion, axis1=1, axis2=2)
+    return np.concatenate([correct, confusion.sum(2), confusion.sum(1)], axis=1)
+
+
+def share_of_draws_won(baseline: np.ndarray, other: np.ndarray, draws: int = 2000, seed: int = 0) -> float:
+    """Share of paired draws of the images in which the other model's mIoU is higher; a tie counts half.
+
+    Args:
+      baseline: int [N, K, K], confusion matrices per image.
+      other: int [N, K, K], of the same images in the same order.
+      draws: resamples.
+      seed: of the resamples.
+
+    Raises:
+      ValueError: as `paired_bootstrap`.
+    """
+    _check(baseline, other, draws, 0.5)
+    counts = [_counts(baseline), _counts(other)]
+    won = 0.0
+    for weights in _resamples(len(baseline), draws, seed):
+        before, after = (
+            mean_over_present(iou_of_counts(*np.split(weights @ per_image, 3, axis=1))) for per_image in counts
+        )
+        won += float(np.sum(after > before) + np.sum(after == before) / 2)
+    return won / draws
+
+
 def _check(baseline: np.ndarray, other: np.ndarray, draws: int, level: float) -> None:
     shape = baseline.shape
     if other.shape != shape or len(shape) != 3 or shape[1] != shape[2] or not shape[0]:
@@ -92,9 +176,8 @@ def _check(baseline: np.ndarray, other: np.ndarray, draws: int, level: float) ->
 
 
 def _counts(confusion: np.ndarray) -> np.ndarray:
-    """float64 [N, 3 K]: correct, true and predicted pixels, all that an IoU needs; exact, being far below 2^53."""
-    correct = np.diagonal(confusion, axis1=1, axis2=2)
-    return np.concatenate([correct, confusion.sum(2), confusion.sum(1)], axis=1).astype(np.float64)
+    """float64 [N, 3 K]: exact, being far below 2^53."""
+    return counts_of(confusion).astype(np.float64)
 
 
 def _resamples(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:

@@ -16,6 +16,7 @@ _REASONS = {
     "patience": ("s", "end model: patience"),
     "lower_bound": ("v", "end model: lower bound"),
     "non_finite": ("X", "end model: not finite"),
+    "budget": ("D", "end model: budget"),
 }
 _MAX_LABELLED_CYCLES = 16
 """With more cycles than this the end models' names would cover the curve."""

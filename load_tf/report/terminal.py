@@ -43,6 +43,8 @@ class Terminal:
             "maps": self._maps,
             "discriminator": self._discriminator,
             "discriminator_end": self._discriminator_end,
+            "peak_test": self._peak_test,
+            "warning": self._warning,
         }.get(event["event"])
         if show is not None:
             minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
@@ -58,7 +60,7 @@ class Terminal:
 
     def _start_of_load(self, event: dict[str, Any]) -> str:
         self._start, self._lower, self._upper = event["miou"], event["lower"], event["upper"]
-        return f"LoAd starts from hold-out mIoU {100 * event['miou']:.2f}"
+        return f"it starts from hold-out mIoU {100 * event['miou']:.2f}"
 
     def _update_of_segmentor(self, event: dict[str, Any]) -> str | None:
         self._update = event
@@ -72,13 +74,31 @@ class Terminal:
         if event["miou"] is None:
             return f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU not finite"
         change = f", {100 * (event['miou'] - self._start):+.2f}" if math.isfinite(self._start) else ""
-        health = ""
-        if self._update.get("loss") is not None:
-            health = f", loss {self._update['loss']:+.3f}, gradient {self._update['gradient_norm']:.3g}"
         return (
             f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU {100 * event['miou']:.2f}"
-            f"{change}{health}"
+            f"{change}{self._health()}"
         )
+
+    def _health(self) -> str:
+        """What the last update says of the game, as far as its method measures it."""
+        words = (
+            ("loss", "loss {:+.3f}"),
+            ("gradient_norm", "gradient {:.3g}"),
+            ("fooled_share", "fooled {:.0%}"),
+            ("changed_share", "labels changed {:.2%}"),
+            ("distance", "moved {:.1e}"),
+        )
+        shown = [text.format(self._update[name]) for name, text in words if self._update.get(name) is not None]
+        return "".join(f", {text}" for text in shown)
+
+    def _peak_test(self, event: dict[str, Any]) -> str:
+        return (
+            f"cycle {event['cycle']}, iteration {event['iteration']}: better than the start model in "
+            f"{event['confidence']:.1%} of the draws of hold-out images"
+        )
+
+    def _warning(self, event: dict[str, Any]) -> str:
+        return f"WARNING: {event['text']}"
 
     def _peak(self, event: dict[str, Any]) -> str:
         gain = 100 * (event["miou"] - self._start)
@@ -90,6 +110,7 @@ class Terminal:
             "patience": "its iterations are used up",
             "lower_bound": "it fell to the lower bound",
             "non_finite": "a number was not finite",
+            "budget": "the run's iterations are used up",
         }[event["reason"]]
         return f"cycle {event['cycle']} ends after {event['iteration']} iterations: {reason}"
 

@@ -9,8 +9,8 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from load_tf.conditioning import one_hot, split_by_class
-from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.conditioning import one_hot
+from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.errors import UserError
 
 
@@ -73,6 +73,7 @@ class DiscriminatorProgress:
     epoch: int = 0
     best_badness: float = math.inf
     best_epoch: int = 0
+    best_measures: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def end_epoch(self, settings: DiscriminatorTraining, measured: dict[str, float]) -> bool:
         """Counts an epoch; returns whether it is the best so far."""
@@ -80,7 +81,7 @@ class DiscriminatorProgress:
         badness = measured["loss"] if settings.monitor == "loss" else 1 - measured["pair_accuracy"]
         if self.best_epoch and math.isfinite(self.best_badness) and not badness < self.best_badness:
             return False
-        self.best_badness, self.best_epoch = badness, self.epoch
+        self.best_badness, self.best_epoch, self.best_measures = badness, self.epoch, measured
         return True
 
     def is_over(self, settings: DiscriminatorTraining, pair_accuracy: float) -> str | None:
@@ -136,7 +137,7 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     def _inputs(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         maps = one_hot(batch["maps"], self.num_classes)
-        return split_by_class(batch["images"], maps, self.discriminator.settings.image_range)
+        return self.discriminator.inputs(batch["images"], maps)
 
     def _update(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         replica = tf.distribute.get_replica_context()
@@ -145,8 +146,9 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         variables = self.discriminator.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"])
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["real"], logits)
-            total = tf.reduce_sum(losses * batch["weights"])
+            real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
+            total = tf.reduce_sum(per_map(losses) * batch["weights"])
             loss = total / global_count
         self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         return total, count
@@ -159,7 +161,7 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     def eval_step(self, iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
         batch = next(iterator)
-        return {"real": batch["real"], "logits": self.discriminator(self._inputs(batch), training=False)}
+        return {"real": batch["real"], "logits": per_map(self.discriminator(self._inputs(batch), training=False))}
 
     def eval_reduce(self, state: object = None, step_outputs: dict[str, tf.Tensor] | None = None) -> object:
         assert step_outputs is not None

@@ -1,0 +1,108 @@
+"""Straight on: what every other method does where LoAd goes back.
+
+Updates go on from where they are. After every `patience` iterations the discriminator, where a method has one, is
+trained on the label maps of the present model, so that both take turns on LoAd's own schedule. The hold-out is
+evaluated as often as LoAd does and the best model is the result, so that a comparison is one of methods, not of
+selection.
+"""
+
+import math
+
+from load_tf.errors import UserError
+from load_tf.lookahead import Game, Lookahead, State, json_number, keep_if_best
+
+
+def play(game: Game, settings: Lookahead, state: State | None = None, *, adversary: bool = True) -> State:
+    """Alternates to the end of the budget, or on from `state`.
+
+    Args:
+      game: the world, as in `lookahead.play`; its start model stays `g0` to the end.
+      settings: `max_iterations` is the budget, `patience` the iterations between two trainings of the discriminator;
+        `upper` and `peak_test` say what is better than the start; the others have no meaning here.
+      state: what an earlier, interrupted call last committed; None to begin.
+      adversary: whether there is a discriminator to train.
+
+    Returns:
+      The final state; the game's start model is the best model seen, or the one it began with.
+
+    Raises:
+      UserError: if there is no budget.
+    """
+    if settings.max_iterations is None:
+        raise UserError("Lookahead.max_iterations is None; a method that never goes back needs a number to end at.")
+    state = state or State()
+    while state.phase != "finished":
+        match state.phase:
+            case "begin":
+                _begin(game, settings, state, adversary)
+            case "aggregate":
+                _aggregate(game, state)
+            case "discriminator":
+                game.train_discriminator(state.buffer, state.cycle)
+                state.phase = "ahead"
+            case "ahead":
+                _go_on(game, settings, state, adversary)
+        game.commit(state)
+    return state
+
+
+def _begin(game: Game, settings: Lookahead, state: State, adversary: bool) -> None:
+    state.start_miou = state.miou = game.evaluate()
+    if not math.isfinite(state.start_miou):
+        raise UserError(
+            f"the start model's hold-out mIoU is {state.start_miou}; are all of the hold-out's pixels void (255)?"
+        )
+    game.record("start", miou=state.start_miou, upper=settings.upper, lower=settings.lower, model=state.start)
+    game.go_back()
+    state.pending = [state.start]
+    state.phase = "aggregate" if adversary else "ahead"
+
+
+def _aggregate(game: Game, state: State) -> None:
+    """There is no memory: the discriminator sees the present model's maps alone."""
+    name = state.pending.pop()
+    game.aggregate(name, state.cycle)
+    state.buffer = [name]
+    game.record("buffer", cycle=state.cycle - 1, sets=list(state.buffer))
+    state.phase = "discriminator"
+
+
+def _go_on(game: Game, settings: Lookahead, state: State, adversary: bool) -> None:
+    """One iteration, and the end of the round or of the run if it was their last."""
+    state.finite = game.update(state.cycle, state.iteration)
+    state.iteration += 1
+    state.iterations += 1
+    if state.finite:
+        state.miou = game.evaluate()
+        game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=json_number(state.miou))
+        keep_if_best(game, settings, state)
+    over = not state.finite or state.iterations == settings.max_iterations
+    if not over and state.iteration < settings.patience:
+        return
+    reason = "non_finite" if not state.finite else "budget" if over else "patience"
+    end = f"ge0_{state.cycle}"
+    game.record(
+        "cycle_end",
+        cycle=state.cycle,
+        iteration=state.iteration,
+        reason=reason,
+        miou=json_number(state.miou),
+        model=end,
+    )
+    state.cycle, state.iteration = state.cycle + 1, 0
+    if over:
+        _finish(game, state)
+    elif adversary:
+        state.pending, state.phase = [end], "aggregate"
+
+
+def _finish(game: Game, state: State) -> None:
+    """The best model seen is the result."""
+    if state.peak_miou is not None:
+        game.promote_best()
+        state.peaks, state.start_miou = 1, state.peak_miou
+        game.record(
+            "peak", cycle=state.cycle - 1, iteration=state.peak_iteration, miou=state.peak_miou, model=state.start
+        )
+    game.go_back()
+    state.phase = "finished"

@@ -1,0 +1,24 @@
+"""The segmentor as stage 1 leaves it: the baseline column, and a start that several runs can share."""
+
+import dataclasses
+
+import gin
+
+from load_tf.lookahead import Game, Lookahead, State
+from load_tf.methods.cross_entropy_only import CrossEntropyOnly
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class Baseline(CrossEntropyOnly):
+    """No second stage: the hold-out is evaluated once."""
+
+    title = "baseline"
+
+    def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
+        state = state or State()
+        state.start_miou = game.evaluate()
+        game.record("start", miou=state.start_miou, upper=settings.upper, lower=settings.lower, model=state.start)
+        state.phase = "finished"
+        game.commit(state)
+        return state

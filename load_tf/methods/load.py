@@ -1,0 +1,20 @@
+"""LoAd: the adversarial objective alone, under Algorithm 1."""
+
+import dataclasses
+
+import gin
+
+from load_tf import lookahead
+from load_tf.lookahead import Game, Lookahead, State
+from load_tf.methods.method import Method
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class LoAd(Method):
+    """Lookahead adversarial learning (Jamali-Rad, Szabo, Presutto 2020)."""
+
+    title = "LoAd"
+
+    def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
+        return lookahead.play(game, settings, state)

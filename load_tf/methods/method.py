@@ -1,0 +1,57 @@
+"""What a training method is: which discriminator, which objective, which control."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from load_tf import alternating
+from load_tf.conditioning import Sampling
+from load_tf.data.grid import Size
+from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.lookahead import Game, Lookahead, State
+from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Arena:
+    """Where a method trains a segmentor."""
+
+    segmentor: keras.Model
+    settings: AdversarialTraining
+    sampling: Sampling
+    crop: Size
+    num_classes: int
+    strategy: tf.distribute.Strategy
+
+
+class Method:
+    """A way to train a segmentor after stage 1; the parts a method has of its own it overrides.
+
+    As it stands: the paper's discriminator and adversarial objective, in plain alternation.
+    """
+
+    title = "alternating"
+    """For tables and figures."""
+
+    def discriminator(self, settings: Discriminator, num_classes: int, seed: int) -> ConditionalDiscriminator | None:
+        """The discriminator, None for a method without one."""
+        return settings.build(num_classes, seed)
+
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+        """What updates the segmentor."""
+        assert discriminator is not None
+        return AdversarialTrainer(
+            arena.segmentor,
+            discriminator,
+            arena.settings,
+            arena.sampling,
+            arena.crop,
+            arena.num_classes,
+            arena.strategy,
+        )
+
+    def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
+        """The control: from the start model, or on from `state`, to the best model seen."""
+        return alternating.play(game, settings, state)

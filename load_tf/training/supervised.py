@@ -1,0 +1,57 @@
+"""Updates with a pixel-wise loss in stage 2: what LoAd is compared with.
+
+The segmentor's part of equation (2), `cross-entropy + lambda * adversarial` (Luc et al. 2016), and its first term
+alone.
+"""
+
+import keras
+import tensorflow as tf
+
+from load_tf.conditioning import Sampling
+from load_tf.data.grid import Size
+from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.stage_one import cross_entropy
+
+
+def mean_cross_entropy(logits: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
+    """This replica's share of the cross-entropy per pixel of the global batch that is not void."""
+    total, pixels = cross_entropy(logits, truth)
+    replica = tf.distribute.get_replica_context()
+    return tf.math.divide_no_nan(total, replica.all_reduce(tf.distribute.ReduceOp.SUM, pixels))
+
+
+class SupervisedTrainer(SegmentorTrainer):
+    """Cross-entropy only, on the same images in the same order as the adversary's updates."""
+
+    def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        return mean_cross_entropy(logits, batch["truth"]), {}
+
+
+class HybridTrainer(AdversarialTrainer):
+    """Cross-entropy plus `weight` times the adversarial loss; `cross_entropy` is measured beside their sum."""
+
+    measures: tuple[str, ...] = (*AdversarialTrainer.measures, "cross_entropy")
+
+    def __init__(
+        self,
+        segmentor: keras.Model,
+        discriminator: ConditionalDiscriminator,
+        settings: AdversarialTraining,
+        sampling: Sampling,
+        crop: Size,
+        num_classes: int,
+        strategy: tf.distribute.Strategy,
+        weight: float,
+    ) -> None:
+        self.weight = weight
+        super().__init__(segmentor, discriminator, settings, sampling, crop, num_classes, strategy)
+
+    def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        adversarial, measures = super().objective(logits, batch)
+        pixelwise = mean_cross_entropy(logits, batch["truth"])
+        # The base class weighs what is measured by the replica's share of the images; this one holds its share already.
+        share = self.share_of_batch(tf.shape(logits)[0])
+        measures["cross_entropy"] = tf.math.divide_no_nan(pixelwise, share)
+        return pixelwise + self.weight * adversarial, measures
