@@ -64,7 +64,7 @@ def what(summary: Summary, journal: Sequence[Event], timings: Sequence[Mapping[s
     ends: dict[str, int] = {}
     for cycle in run.cycles:
         if cycle.end:
-            reason = figure.REASONS[cycle.end["reason"]]
+            reason = figure.reason(cycle)
             ends[reason] = ends.get(reason, 0) + 1
     peaks = [cycle.peak for cycle in run.cycles if cycle.peak]
     if run.cycles:

@@ -12,8 +12,10 @@ REASONS = {
     "patience": "its iterations were used up",
     "lower_bound": "it fell to the lower bound",
     "non_finite": "a number was not finite",
+    "budget": "the run's iterations were used up",
 }
 """How a cycle can end, in words."""
+_SIGNS = {"patience": "■", "lower_bound": "▼", "non_finite": "✕", "budget": "■"}
 
 _WALK, _PAIRS, _ROW = 300.0, 64.0, 22.0
 """Heights in SVG units: of the walk, of the discriminator's strip and of a row of the buffer."""
@@ -47,6 +49,12 @@ def draw(run: Timeline) -> Markup:
     return tag(
         "figure", _legend(run, lowest_shown=low), svg(join(*parts), end + 36, "the walk of the run"), class_="chart"
     )
+
+
+def reason(cycle: Cycle) -> str:
+    """Why a cycle that is over ended; a word this page does not know stands as it is."""
+    assert cycle.end is not None
+    return REASONS.get(cycle.end["reason"], str(cycle.end["reason"]))
 
 
 def model_name(name: str) -> Markup:
@@ -103,8 +111,8 @@ def _end(cycle: Cycle, x: Scale, y: Scale) -> Markup:
     assert cycle.end is not None
     finite = [value for value in (cycle.start_miou, *cycle.miou) if not math.isnan(value)]
     place, height = x(cycle.last), y(min(max(100 * finite[-1], y.low), y.high))
-    sign = {"patience": "■", "lower_bound": "▼", "non_finite": "✕"}[cycle.end["reason"]]
-    words = f"cycle {cycle.number} ends after {cycle.end['iteration']} iterations: {REASONS[cycle.end['reason']]}"
+    sign = _SIGNS.get(cycle.end["reason"], "●")
+    words = f"cycle {cycle.number} ends after {cycle.end['iteration']} iterations: {reason(cycle)}"
     return tag(
         "g",
         tag("title", words),
