@@ -10,11 +10,12 @@ setup(
     description="Lookahead adversarial semantic segmentation (LoAd) in TensorFlow 2 and Keras 3",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     packages=[*find_packages(include=["load_tf", "load_tf.*"]), "load_tf.configs"],
     # The folder is called gin, as users expect; as a package of that name it would shadow gin-config.
     package_dir={"load_tf.configs": "gin"},
-    package_data={"load_tf.configs": ["*.gin"]},
+    package_data={"load_tf.configs": ["*.gin"], "load_tf.report": ["page/*"]},
     install_requires=[
         "tensorflow>=2.20,<2.21",
         "keras>=3.15,<3.16",
@@ -32,6 +33,7 @@ setup(
     extras_require={
         "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "dill>=0.3,<1"],
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
+        "video": ["opencv-python-headless>=4.10,<6"],  # load_tf.predict on videos
     },
     entry_points={
         "console_scripts": [
@@ -39,6 +41,9 @@ setup(
             "load_tf-evaluate=load_tf.evaluate:main",
             "load_tf-predict=load_tf.predict:main",
             "load_tf-check-dataset=load_tf.check_dataset:main",
+            "load_tf-study=load_tf.study:main",
+            "load_tf-export=load_tf.export:main",
+            "load_tf-report=load_tf.report.__main__:main",
         ]
     },
 )

@@ -9,10 +9,17 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "AdversarialTraining": "load_tf.training.adversarial",
+    "Discriminator": "load_tf.discriminator",
+    "DiscriminatorTraining": "load_tf.training.discriminator",
     "Lookahead": "load_tf.lookahead",
+    "Sampling": "load_tf.conditioning",
     "SegmentationDataset": "load_tf.data.dataset",
+    "StageOne": "load_tf.training.stage_one",
     "UserError": "load_tf.errors",
+    "any_size": "load_tf.segmentors.any_size",
     "from_official_checkpoint": "load_tf.segmentors.official_checkpoint",
+    "run": "load_tf.own_model",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -161,6 +161,8 @@ class Plan:
     segmentor: Segmentor
     evaluation: Evaluation
     strategy: tf.distribute.Strategy
+    parameters: str | None = None
+    """Every parameter as text, where no gin file gave them; None: gin knows."""
 
 
 def assemble(beside: tuple[str, ...] = ()) -> Plan:

@@ -4,17 +4,23 @@ python -m load_tf.predict --saved_model=DIR --images=PATH... --output=DIR [--ove
 
 Images are files, folders or globs, given by --images (which may be repeated) or after the flags. For x.jpg the label
 map is x.png, a palette PNG of the image's size: the pixels are class indices, the palette holds the class colours.
+A video, named in full, gives x_overlay.mp4 (it takes OpenCV: pip install '.[video]').
 Only the SavedModel is needed, no code of the model. Pixels are taken as stored: an EXIF orientation is not applied.
 
 Exit status: 0 if every image was labelled, 1 if some were not (each is named), 2 if flags or folders are wrong.
 """
 
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from load_tf import commands
 from load_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from load_tf.serving.loaded import LoadedSegmentor
 
 FLAGS = flags.FLAGS
 
@@ -24,7 +30,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "saved_model", None, "Folder of a SavedModel, or of its numbered versions (the newest is taken)."
     )
-    flags.DEFINE_multi_string("images", [], "An image file, a folder of images, or a glob; may be repeated.")
+    flags.DEFINE_multi_string("images", [], "An image file, a folder of images, a glob, or a video; may be repeated.")
     flags.DEFINE_string("output", None, "Folder for the results.")
     flags.DEFINE_bool("overlays", False, "Also write x_overlay.png: the image blended with the class colours.")
     flags.DEFINE_bool("probabilities", False, "Also write x_probabilities.npy: float32 [height, width, classes].")
@@ -40,15 +46,35 @@ def label(*positional: str) -> int:
             raise UserError(f"--{name} is missing; see --help.")
     if not patterns:
         raise UserError("no images were given; expected files, folders or globs after --images.")
-    from load_tf.serving.image_files import find_images
+    from load_tf.serving.image_files import divide, find_images
 
-    images = find_images(patterns)
+    patterns, videos = divide(patterns)
+    images = find_images(patterns) if patterns else []
     commands.quiet_tensorflow()
     # TensorFlow takes seconds to import; --help and wrong paths need not wait for it.
-    from load_tf.serving import loaded, predict
+    from load_tf.serving import loaded
+
+    segmentor = loaded.load(FLAGS.saved_model)
+    for video in videos:
+        _label_video(segmentor, video)
+    return _label_images(segmentor, images) if images else 0
+
+
+def _label_video(segmentor: "LoadedSegmentor", video: Path) -> None:
+    from load_tf.serving.video import label_video
+
+    options = {"batch_size": FLAGS.batch_size, "overwrite": FLAGS.overwrite}
+    done = label_video(segmentor, video, Path(FLAGS.output), **options)
+    rate = done.frames / max(done.seconds, 1e-9)
+    print(f"{done.frames} frames labelled in {done.seconds:.1f} s ({rate:.1f} images/s), written to {done.file}.")
+
+
+def _label_images(segmentor: "LoadedSegmentor", images: list[Path]) -> int:
+    """Labels image files; returns the exit status."""
+    from load_tf.serving import predict
 
     result = predict.predict(
-        loaded.load(FLAGS.saved_model),
+        segmentor,
         images,
         FLAGS.output,
         overlays=FLAGS.overlays,

@@ -227,6 +227,8 @@ def test_what_else_a_run_leaves(run: Path, tiny: Tiny) -> None:
     for name in ("convergence.png", "qualitative.png"):
         data = (run / "report" / name).read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 5000
+    page = (run / "report/index.html").read_text()
+    assert "<h1>tiny</h1>" in page and page.count('class="stack"') >= 1 and "synthetic.train = 24" in page
     assert "synthetic.train = 24" in (run / "operative_config.gin").read_text()
     assert "synthetic.train = 24" in (run / "config.gin").read_text()
     environment = json.loads((run / "environment.json").read_text())

@@ -16,6 +16,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 WITHOUT_TENSORFLOW = [
     *("load_tf", "load_tf.lookahead", "load_tf.errors", "load_tf.randomness", "load_tf.progress", "load_tf.arrays"),
     *("load_tf.run_directory", "load_tf.commands", "load_tf.main", "load_tf.evaluate", "load_tf.predict"),
+    *("load_tf.data.pairs",),
     *("load_tf.data.dataset", "load_tf.data.partition", "load_tf.data.synthetic", "load_tf.data.colours"),
     *(
         "load_tf.evaluation.miou",
@@ -24,6 +25,7 @@ WITHOUT_TENSORFLOW = [
         "load_tf.evaluation.paper",
     ),
     *("load_tf.report.terminal", "load_tf.report.convergence", "load_tf.report.timeline"),
+    *("load_tf.report.html", "load_tf.report.pictures", "load_tf.report.__main__", "load_tf.export"),
 ]
 
 GIN_MODULES = {

@@ -56,6 +56,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
     folders = {name.partition("/")[0] for name in names}
     assert folders == {"load_tf", next(folder for folder in folders if folder.endswith(".dist-info"))}
     assert sorted(name for name in names if name.endswith(".gin")) == [f"load_tf/configs/{name}" for name in GIN_FILES]
+    assert {"load_tf/report/page/style.css", "load_tf/report/page/script.js"} <= set(names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "load_tf").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
     assert not [name for name in names if "test" in Path(name).name.lower()]
@@ -88,7 +89,13 @@ def test_gin_config_is_not_shadowed(tmp_path: Path) -> None:
 def test_console_scripts_are_functions_that_need_no_argument(wheel: zipfile.ZipFile) -> None:
     name = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     scripts = re.findall(r"^([\w-]+) ?= ?([\w.]+):(\w+)$", wheel.read(name).decode(), re.M)
-    assert {script for script, *_ in scripts} >= {"load_tf", "load_tf-evaluate", "load_tf-predict"}
+    assert {script for script, *_ in scripts} >= {
+        "load_tf",
+        "load_tf-evaluate",
+        "load_tf-predict",
+        "load_tf-report",
+        "load_tf-export",
+    }
     for _, module, function in scripts:
         target = getattr(__import__(module, fromlist=[function]), function)
         assert not inspect.signature(target).parameters

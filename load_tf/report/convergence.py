@@ -87,7 +87,7 @@ def _shade(axes: list[Axes], run: Timeline) -> None:
 
 
 def _draw_walk(axis: Axes, run: Timeline) -> None:
-    low, high = _limits(run)
+    low, high = limits(run)
     _draw_levels(axis, run, low)
     for i, cycle in enumerate(run.cycles):
         x = np.arange(cycle.start, cycle.last + 1)
@@ -126,7 +126,7 @@ def _draw_levels(axis: Axes, run: Timeline, low: float) -> None:
             )
 
 
-def _limits(run: Timeline) -> tuple[float, float]:
+def limits(run: Timeline) -> tuple[float, float]:
     """The mIoU to show, in per cent: all there is, but no deeper under the lower bound than a fifth of its depth.
 
     The lower bound itself is shown if a cycle came halfway to it; elsewhere it would press the curve flat.
@@ -192,7 +192,7 @@ def _peak_labels(peaks: list[tuple[int, Event]], run: Timeline) -> list[str]:
 
 
 def _draw_discriminator(axis: Axes, run: Timeline) -> None:
-    kept = [(cycle, accuracy) for cycle in run.cycles if (accuracy := _kept_accuracy(cycle)) is not None]
+    kept = [(cycle, accuracy) for cycle in run.cycles if (accuracy := kept_accuracy(cycle)) is not None]
     for cycle, accuracy in kept:
         axis.plot(
             [cycle.start, cycle.last], [100 * accuracy] * 2, color=canvas.BLUE, linewidth=2, solid_capstyle="butt"
@@ -212,7 +212,7 @@ def _draw_discriminator(axis: Axes, run: Timeline) -> None:
     axis.set_ylabel("D: pairs\nright (%)", fontsize=9)
 
 
-def _kept_accuracy(cycle: Cycle) -> float | None:
+def kept_accuracy(cycle: Cycle) -> float | None:
     """Pair accuracy of the discriminator that the training before the cycle kept: its best epoch."""
     epochs = [epoch for epoch in cycle.discriminator if "pair_accuracy" in epoch]
     if not epochs:

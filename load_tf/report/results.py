@@ -16,7 +16,7 @@ from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.table import Table, summary, table1
-from load_tf.report import convergence, qualitative
+from load_tf.report import convergence, html, pictures, qualitative
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
 from load_tf.run_directory import RunDirectory
@@ -46,6 +46,8 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     directory.write(
         "report/qualitative.png", qualitative.draw(rows, experiment.dataset.class_names, experiment.dataset.colours)
     )
+    names, colours = experiment.dataset.class_names, experiment.dataset.colours
+    directory.write("report/pictures.json", pictures.encode(rows, names, colours))
     log.label_maps("truth", [row.truth for row in rows], experiment.dataset.colours)
     log.label_maps("baseline", [row.baseline for row in rows], experiment.dataset.colours)
     log.label_maps("load", [row.load for row in rows], experiment.dataset.colours)
@@ -57,7 +59,8 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
             class_names=experiment.dataset.class_names,
             colours=experiment.dataset.colours,
         )
-    directory.write("operative_config.gin", gin.operative_config_str())
+    directory.write("operative_config.gin", plan.parameters or gin.operative_config_str())
+    directory.write("report/index.html", html.page(directory.path))
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     directory.commit({**state, "phase": "done"}, {}, {"start"}, last=True)
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")

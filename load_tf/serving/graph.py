@@ -88,7 +88,8 @@ class ServedSegmentor(tf.Module):
             # A model that makes its variables on the first call can't make them while it is traced.
             segmentor(tf.zeros([1, *crop, 3]), training=False)
         # Only the variables belong to what is saved: a compiled model also carries an optimizer with its slots.
-        self._variables = list(segmentor.variables)
+        # TensorFlow's own, not Keras' around them: of those the C++ loader, and so TensorFlow Serving, restores none.
+        self._variables = [variable.value for variable in segmentor.variables]
         # One function that all signatures call, so that the network stands in the file once.
         self._logits = _inference(segmentor)
         self._crop = (int(crop[0]), int(crop[1]))

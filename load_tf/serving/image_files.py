@@ -11,6 +11,17 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
 """What counts as an image in a folder or a glob; a file named in full is taken whatever its name."""
 
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+"""What counts as a video, if it is named in full."""
+
+
+def divide(patterns: Iterable[str]) -> tuple[list[str], list[Path]]:
+    """What stands for images, and the videos."""
+    listed = list(patterns)
+    videos = [Path(name) for name in listed if Path(name).suffix.lower() in VIDEO_SUFFIXES and Path(name).is_file()]
+    return [name for name in listed if Path(name) not in videos], videos
+
+
 def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The images that files, folders and globs stand for.
 

@@ -8,7 +8,7 @@ The model loads with TensorFlow alone. It has four signatures (`load_tf.serving.
 - `metadata`: nothing -> `class_names`, `colours`, `crop`, `max_pixels`.
 
 TensorFlow Serving's REST interface refuses signatures without inputs; for its clients the metadata also stand in
-`assets.extra/classes.json`.
+`assets.extra/classes.json`. Requests that the server warms up with stand beside them (`load_tf.serving.warmup`).
 """
 
 import contextlib
@@ -27,6 +27,7 @@ import tensorflow as tf
 from load_tf.data.dataset import IGNORE_LABEL
 from load_tf.errors import UserError
 from load_tf.segmentors.labelling import Size
+from load_tf.serving import warmup
 from load_tf.serving.graph import ServedSegmentor
 from load_tf.serving.versions import versions
 
@@ -78,6 +79,7 @@ def export(
     try:
         _save(served, unfinished)
         _write_classes(unfinished, crop, class_names, colours, max_pixels)
+        warmup.write(unfinished / "assets.extra", crop)
         _flush(unfinished, *unfinished.rglob("*"))
         return _publish(unfinished, directory)
     finally:

@@ -1,0 +1,233 @@
+"""LoAd from Python: any Keras segmentor, any (image, label) data, no gin file."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from load_tf import experiment
+from load_tf.conditioning import Sampling
+from load_tf.data.colours import voc_palette
+from load_tf.data.dataset import SegmentationDataset, Split
+from load_tf.data.grid import Size
+from load_tf.data.pairs import as_split
+from load_tf.discriminator import Discriminator
+from load_tf.errors import UserError
+from load_tf.evaluation.multi_scale import Evaluation
+from load_tf.game import Players
+from load_tf.lookahead import Lookahead
+from load_tf.plan import Experiment, Plan, Runtime
+from load_tf.run_directory import RunDirectory
+from load_tf.segmentors.any_size import any_size
+from load_tf.segmentors.segmentor import Segmentor
+from load_tf.training.adversarial import AdversarialTraining
+from load_tf.training.discriminator import DiscriminatorTraining
+from load_tf.training.stage_one import StageOne
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run found.
+
+    Attributes:
+      model: the segmentor with LoAd's weights: the model that was given, or a wrapper that shares its weights.
+      summary: `report/summary.json`: scores on all images, on the hold-out and on the untouched ones.
+      run_dir: the run's folder, with the report, the tables and the SavedModel.
+    """
+
+    model: keras.Model
+    summary: dict[str, Any]
+    run_dir: Path
+
+
+def run(
+    model: keras.Model,
+    training: Any,
+    validation: Any,
+    *,
+    run_dir: str | Path,
+    class_names: Sequence[str] | None = None,
+    colours: Sequence[tuple[int, int, int]] | None = None,
+    pretrained: bool = True,
+    crop: Size | None = None,
+    holdout_images: int | None = None,
+    name: str | None = None,
+    seed: int = 0,
+    lookahead: Lookahead | None = None,
+    discriminator: Discriminator | None = None,
+    discriminator_training: DiscriminatorTraining | None = None,
+    adversarial: AdversarialTraining | None = None,
+    sampling: Sampling | None = None,
+    stage_one: StageOne | None = None,
+    evaluation_batch_size: int = 4,
+    deterministic: bool = True,
+) -> Result:
+    """Plays LoAd with a segmentor; its weights become those of the best model on the hold-out.
+
+    Stop it at any time: the same call on the same folder, in a new process, goes on from the last commit, and on the
+    folder of a finished run gives its result.
+
+    Args:
+      model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K] (no soft-max). If it does not take sizes of 16 k + 1
+        pixels, it is wrapped in `load_tf.any_size`.
+      training: images LoAd plays on, as `load_tf.data.pairs.as_split` takes them: (image uint8, label) pairs.
+      validation: as `training`; the hold-out, which chooses the model, is drawn from them, the rest stays untouched.
+      run_dir: the run's folder; a new one, or that of the same call.
+      class_names: K names; None: "class 0", "class 1" and so on.
+      colours: K RGB triples; None: the PASCAL VOC palette.
+      pretrained: False to train the model by cross-entropy first (stage 1).
+      crop: (height, width) images are padded to, 16 k + 1 each; None: the smallest that holds every image.
+      holdout_images: how many validation images decide; None: a third of them, 500 (the paper's) at the most.
+      name: for the tables; None: the model's.
+      seed: of every draw.
+      lookahead: parameters of Algorithm 1; here and below None stands for the paper's.
+      discriminator: its size and what it sees.
+      discriminator_training: its training.
+      adversarial: the segmentor's updates.
+      sampling: how logits become maps.
+      stage_one: cross-entropy training; not used with a pre-trained model.
+      evaluation_batch_size: images in a step of the evaluator.
+      deterministic: only deterministic kernels, so that the same call gives the same bits.
+
+    Raises:
+      UserError: if the model, the data, the folder or a parameter is not what it has to be.
+    """
+    splits = {"train": as_split(training, "train"), "validation": as_split(validation, "validation")}
+    crop = crop or _smallest_crop(splits.values())
+    segmentor = _segmentor(model, crop, pretrained)
+    dataset = _dataset(splits, int(segmentor.model.compute_output_shape((1, *crop, 3))[-1]), class_names, colours)
+    if holdout_images is None:
+        holdout_images = max(1, min(500, len(splits["validation"]) // 3))
+    players = Players(
+        discriminator or Discriminator(),
+        discriminator_training or DiscriminatorTraining(),
+        adversarial or AdversarialTraining(),
+        sampling or Sampling(),
+    )
+    settings = Experiment(
+        dataset,
+        lambda num_classes: segmentor,
+        name=name or model.name,
+        crop=crop,
+        holdout_images=holdout_images,
+        evaluation_batch_size=evaluation_batch_size,
+        seed=seed,
+    )
+    runtime = Runtime(deterministic=deterministic)
+    runtime.start()
+    plan = Plan(
+        settings,
+        runtime,
+        lookahead or Lookahead(),
+        stage_one or StageOne(),
+        players,
+        segmentor,
+        Evaluation(),
+        tf.distribute.get_strategy(),
+    )
+    config = _as_text(plan, splits)
+    experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config)
+    _put_result_back(segmentor.model, run_dir, config)
+    return Result(segmentor.model, experiment.read_summary(run_dir), Path(run_dir))
+
+
+def _dataset(
+    splits: dict[str, Split],
+    num_classes: int,
+    class_names: Sequence[str] | None,
+    colours: Sequence[tuple[int, int, int]] | None,
+) -> SegmentationDataset:
+    names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(num_classes))
+    if len(names) != num_classes:
+        raise UserError(f"the model has {num_classes} outputs a pixel, but {len(names)} class names were given.")
+    palette = tuple(colours) if colours is not None else voc_palette(num_classes)
+    sources = {key: functools.partial(_same, split) for key, split in splits.items()}
+    return SegmentationDataset("pairs", names, palette, sources)
+
+
+def _same(thing: Any) -> Any:
+    return thing
+
+
+def _smallest_crop(splits: Any) -> Size:
+    """16 k + 1 pixels per axis, at least those of the largest image."""
+    shapes = [split[index].image.shape for split in splits for index in range(len(split))]
+    height, width = (-(-(max(17, *(shape[axis] for shape in shapes)) - 1) // 16) * 16 + 1 for axis in (0, 1))
+    return height, width
+
+
+def _segmentor(model: keras.Model, crop: Size, pretrained: bool) -> Segmentor:
+    """The model as LoAd needs it, tried on a grey image.
+
+    Raises:
+      UserError: if it is no segmentor, or gives probabilities.
+    """
+    candidates = (
+        functools.partial(_same, model),
+        functools.partial(any_size, model),
+        functools.partial(any_size, model, largest=crop),
+    )
+    first: Exception | None = None
+    for candidate in candidates:
+        try:
+            network = candidate()
+            logits = _grey_logits(network, crop)
+            break
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            first = first or error
+    else:
+        reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
+        raise UserError(f"the model can't label an image of {crop[0]} x {crop[1]} pixels: {reason}")
+    if logits.ndim != 4 or logits.shape[0] != 1 or logits.shape[-1] < 2:
+        raise UserError(f"the model gives {list(logits.shape)} for one image; expected logits [1, h, w, K].")
+    if logits.min() >= 0 and np.allclose(logits.sum(-1), 1, atol=1e-3):
+        raise UserError("the model gives probabilities; expected logits: take the soft-max at its end off.")
+    stride = max(1, round(crop[0] / logits.shape[1]))
+    description = f"Keras model {network.name} ({network.count_params():,} parameters)"
+    return Segmentor(network, pretrained, description, stride)
+
+
+def _grey_logits(network: keras.Model, crop: Size) -> np.ndarray:
+    """float32 [1, h, w, K] of a grey image, by a graph that is traced for images of any size."""
+    spec = tf.TensorSpec([None, None, None, 3], tf.float32)
+    traced = tf.function(lambda images: network(images, training=False), input_signature=[spec])
+    return traced(tf.fill([1, *crop, 3], 127.5)).numpy()
+
+
+def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
+    """All parameters, as gin would write them: what the run directory is recognised by."""
+    parts: list[Any] = [
+        plan.players.adversarial, plan.players.discriminator, plan.players.discriminator_training, plan.lookahead,
+        plan.players.sampling, plan.stage_one,
+    ]  # fmt: skip
+    lines = [
+        f"{type(part).__name__}.{field.name} = {getattr(part, field.name)!r}"
+        for part in parts
+        for field in dataclasses.fields(part)
+    ]
+    chosen = ("crop", "evaluation_batch_size", "holdout_images", "name", "seed")
+    lines += [f"experiment.{field} = {getattr(plan.experiment, field)!r}" for field in chosen]
+    lines += [f"# segmentor: {plan.segmentor.description}, pretrained: {plan.segmentor.pretrained}"]
+    lines += [f"# classes: {', '.join(plan.experiment.dataset.class_names)}"]
+    for key, split in splits.items():
+        digest = hashlib.sha256("\n".join(split.ids).encode()).hexdigest()[:16]
+        lines += [f"# {key}: {len(split)} examples, ids {digest}"]
+    return "# A call of load_tf.run\n" + "\n".join(lines) + "\n"
+
+
+def _put_result_back(model: keras.Model, run_dir: str | Path, config: str) -> None:
+    """The weights LoAd chose; the call may have found the run finished."""
+    directory = RunDirectory(run_dir, config, experiment.PINNED)
+    arrays = directory.arrays("start")
+    directory.close()
+    # By place: Keras numbers the layers of a model that is built a second time in one process anew.
+    for (_, value), variable in zip(
+        sorted(arrays.items(), key=lambda item: int(item[0].partition(":")[0])), model.variables, strict=True
+    ):
+        variable.assign(value)

@@ -1,0 +1,190 @@
+"""What the docs say can be done: snippets compile, commands and links exist, the own-data page runs as written."""
+
+import ast
+import base64
+import dataclasses
+import http.server
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from load_tf import commands
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+WRITTEN_LATER = {"docs/study.md"}
+"""Pages that are linked before they are there."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a language; "" for those that name none, which hold commands."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", page.read_text(), re.M | re.S)
+    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, name, text in found if name == language]
+
+
+def module_commands(page: Path) -> Iterator[list[str]]:
+    """`python -m load_tf...` of a page's blocks, as words: the module, then its arguments."""
+    for block in blocks(page, ""):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in line.split("&&"):
+                if part.strip().startswith("python -m load_tf"):
+                    yield shlex.split(part, comments=True)[2:]
+
+
+def defined_flags(module: str) -> set[str]:
+    """Flags of a command, read off its source."""
+    path = ROOT / module.replace(".", "/")
+    source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    if "define_experiment_flags" in source:
+        source += (ROOT / "load_tf/commands.py").read_text()
+    return set(re.findall(r"flags\.DEFINE_\w+\(\s*\"(\w+)\"", source))
+
+
+def test_the_helpers_find_what_is_there() -> None:
+    found = list(module_commands(ROOT / "docs/own_data.md"))
+    assert [words[0] for words in found] == ["load_tf.main", "load_tf.report", "load_tf.predict", "load_tf.export"]
+    assert {"gin_file", "run_dir", "seed"} <= defined_flags("load_tf.main")
+    assert "overlays" in defined_flags("load_tf.predict") and "seed" not in defined_flags("load_tf.predict")
+    assert len(blocks(ROOT / "docs/serving.md", "python")) == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_python_snippets_compile_and_import_what_exists(name: str) -> None:
+    for snippet in blocks(ROOT / name, "python"):
+        for node in ast.walk(ast.parse(snippet)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("load_tf"):
+                module = __import__(str(node.module), fromlist=["x"])
+                assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_and_their_flags_exist(name: str) -> None:
+    for module, *arguments in module_commands(ROOT / name):
+        known = defined_flags(module)
+        given = [word[2:].partition("=")[0] for word in arguments if word.startswith("--")]
+        assert set(given) <= known | {"help"}, f"{module} in {name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if str(target.relative_to(ROOT)) in WRITTEN_LATER and not target.exists():
+            continue
+        assert target.exists(), f"{name}: {link}"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
+            assert anchor in [re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles]
+
+
+def test_every_gin_file_is_explained() -> None:
+    text = (ROOT / "docs/gin_files.md").read_text()
+    assert [name for name in commands.shipped_gin_files() if f"| `{name}` |" not in text] == []
+
+
+def test_every_console_script_is_named_in_the_readme() -> None:
+    scripts = re.findall(r'"(load_tf[\w-]*)=([\w.]+):main"', (ROOT / "setup.py").read_text())
+    readme = (ROOT / "README.md").read_text()
+    assert len(scripts) >= 5
+    assert [script for script, _ in scripts if f"`{script}`" not in readme] == []
+
+
+def test_parameters_named_in_the_docs_exist() -> None:
+    from load_tf import plan
+
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = set(re.findall(r"`(?:--gin_param=)?([A-Z][A-Za-z]+\.[a-z]\w+)(?: ?= ?[^`]*)?`", text))
+    classes = (*plan.PARAMETERS, plan.Runtime)
+    known = {f"{cls.__name__}.{field.name}" for cls in classes for field in dataclasses.fields(cls)}
+    assert len(named) > 10
+    assert named <= known
+
+
+def test_the_rest_client_speaks_tensorflow_servings_row_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server here answers as TensorFlow Serving does: one prediction for each of "instances"."""
+    asked: list[tuple[str, Any]] = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"predictions": [[[0, 1, 2], [3, 4, 5]]]}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.HTTPServer(("localhost", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").write_bytes(b"\xff\xd8 a photograph")
+    snippet = blocks(ROOT / "docs/serving.md", "python")[0]
+    assert "localhost:8501" in snippet
+    exec(compile(snippet.replace("localhost:8501", f"localhost:{server.server_port}"), "serving.md", "exec"), {})
+    server.shutdown()
+    ((path, request),) = asked
+    assert path == "/v1/models/mine:predict" and request["signature_name"] == "encoded_image"
+    assert base64.b64decode(request["instances"][0]["b64"]) == b"\xff\xd8 a photograph"
+    assert capsys.readouterr().out == "2 rows of 3 labels\n"
+
+
+TINY = """
+experiment.holdout_images = 3
+small_deeplab.width = 8
+StageOne.epochs = 1
+StageOne.batch_size = 4
+Discriminator.input_size = 32
+DiscriminatorTraining.max_epochs = 1
+AdversarialTraining.batch_size = 2
+Lookahead.patience = 1
+Lookahead.max_cycles = 1
+"""
+
+
+@pytest.mark.slow
+def test_the_own_data_page_runs_as_written(shared: Path, tmp_path: Path) -> None:
+    """On a few CamVid images; the gin file is the page's, with smaller numbers behind it."""
+    for split, count in (("train", 6), ("val", 6)):
+        names = (shared / f"data/camvid/{split}.txt").read_text().split()[:count]
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / f"photos/{split}.txt").write_text("\n".join(names) + "\n")
+        for kind in ("images", "masks"):
+            (tmp_path / "photos" / kind).mkdir(exist_ok=True)
+            for name in names:
+                for file in (shared / "data/camvid" / kind).glob(f"{Path(name).stem}.*"):
+                    shutil.copy(file, tmp_path / "photos" / kind)
+    shutil.copy(shared / "data/camvid/classes.txt", tmp_path / "photos")
+    page = ROOT / "docs/own_data.md"
+    (tmp_path / "mine.gin").write_text(blocks(page, "gin")[0] + TINY)
+    for words in module_commands(page):
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, f"{words}: {done.stderr[-2000:]}"
+    assert "my photos" in (tmp_path / "runs/mine/report/index.html").read_text()
+    assert len(list((tmp_path / "maps").glob("*_overlay.png"))) == 12
+    assert (tmp_path / "mine.tflite").stat().st_size > 10_000
+    assert (tmp_path / "mine.json").is_file()
