@@ -10,6 +10,7 @@ Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ def check() -> int:
     from load_tf.arrays import write_atomically
     from load_tf.report import contact_sheet
 
-    dataset = commands.configured(plan.Experiment).dataset  # type: ignore[call-arg]  # gin fills in the arguments
+    experiment: Callable[..., plan.Experiment] = plan.Experiment  # gin fills in the arguments
+    dataset = commands.configured(experiment).dataset
     faults, shown = check_splits(dataset)
     if output is not None:
         try:

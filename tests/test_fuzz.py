@@ -1,4 +1,4 @@
-"""Spoilt input of every kind is used or refused in a sentence (`tests/fuzz.py`); the fuzzer itself can find something."""
+"""Spoilt input of every kind is used or refused in a sentence (`tests/fuzz.py`); the fuzzer can find something."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,7 @@
 """What a run leaves: tables, summary, figures, SavedModel, environment."""
 
 import functools
+import hashlib
 import json
 import subprocess
 import time
@@ -49,7 +50,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     log.label_maps("truth", [row.truth for row in rows], experiment.dataset.colours)
     log.label_maps("baseline", [row.baseline for row in rows], experiment.dataset.colours)
     log.label_maps("load", [row.load for row in rows], experiment.dataset.colours)
-    if not (directory.path / "saved_model" / "1").is_dir():
+    if not (directory.path / "saved_model" / "1").is_dir() or any("saved_model" in name for name in damaged(directory)):
         export(
             plan.segmentor.model,
             directory.path / "saved_model",
@@ -59,7 +60,8 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         )
     directory.write("operative_config.gin", gin.operative_config_str())
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
-    directory.commit({**state, "phase": "done"}, {}, {"start"}, last=True)
+    left = {name: _digest(directory.path / name) for name in _left(directory)}
+    directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
 
 
@@ -275,6 +277,26 @@ def _report_folder(run_dir: Path | None) -> Path | None:
     except OSError as error:
         raise UserError(f"can't make the folder {folder}: {error.strerror}.") from None
     return folder
+
+
+def damaged(directory: RunDirectory) -> list[str]:
+    """The files of a finished run's report and SavedModel that are gone or not what was written."""
+    return [
+        name for name, digest in directory.state.get("left", {}).items() if _digest(directory.path / name) != digest
+    ]
+
+
+def _left(directory: RunDirectory) -> list[str]:
+    files = [f for folder in ("report", "saved_model") for f in sorted((directory.path / folder).rglob("*"))]
+    return [str(f.relative_to(directory.path)) for f in files if f.is_file() and not f.name.endswith(".tmp")]
+
+
+def _digest(file: Path) -> str | None:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def stored_table(directory: RunDirectory) -> str:
