@@ -262,7 +262,10 @@ def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
             ("table1.md", table.markdown()),
             ("summary.json", json.dumps({**scores, "settings": settings(plan)}, indent=1) + "\n"),
         ):
-            write_atomically(report_folder / name, content.encode())
+            try:
+                write_atomically(report_folder / name, content.encode())
+            except OSError as error:
+                raise UserError(f"{report_folder / name} can't be written: {error.strerror}.") from None
 
 
 def _report_folder(run_dir: Path | None) -> Path | None:

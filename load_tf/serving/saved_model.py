@@ -80,6 +80,9 @@ def export(
         _write_classes(unfinished, crop, class_names, colours, max_pixels)
         _flush(unfinished, *unfinished.rglob("*"))
         return _publish(unfinished, directory)
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"cannot write a SavedModel to {directory}: {reason}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
