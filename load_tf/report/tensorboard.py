@@ -40,7 +40,7 @@ class TensorBoardLog:
             self.record(event)
 
     def record(self, event: Event) -> None:
-        """Writes the finite numbers of a journal line as scalars `<event>/<name>`.
+        """Writes the finite numbers of a journal line as scalars `<event>/<name>`, and warnings as text.
 
         An event with an epoch (the discriminator's, Stage 1's) has as its step the number of such events so far, since
         no adversarial iteration passes while it trains.
@@ -53,6 +53,8 @@ class TensorBoardLog:
             self._epochs[event["event"]] += 1
             step = self._epochs[event["event"]]
         with self._writing(), self._writer.as_default():
+            if event["event"] == "warning":
+                tf.summary.text("warning", event["text"], step=step)
             for name, value in event.items():
                 if name in ("event", "cycle", "iteration", "epoch") or isinstance(value, bool):
                     continue

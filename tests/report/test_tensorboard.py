@@ -89,6 +89,14 @@ def test_a_resumed_log_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     assert read(whole) == read(resumed)
 
 
+def test_warnings_are_text_at_their_iteration(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path, JOURNAL[:4])
+    log.record({"event": "warning", "cycle": 0, "text": "the discriminator is at chance"})
+    log.close()
+    tag, step, text = read(tmp_path)[-1]
+    assert (tag, step, text.item()) == ("warning", 1, b"the discriminator is at chance")
+
+
 def test_label_maps_and_text(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path, JOURNAL[:4])
     label_map = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
