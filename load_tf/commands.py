@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +42,34 @@ def define_experiment_flags() -> None:
 
 def run(main: Callable[..., int | None], positional: bool = False) -> None:
     """Runs a command under absl and ends the process with its status; see `execute`."""
-    app.run(lambda arguments: execute(main, arguments, positional), flags_parser=parse_flags)
+
+    def parse(arguments: list[str]) -> list[str]:
+        if {"--help", "-help", "-h", "--helpshort"} & set(arguments[1:]):
+            # absl looks for the words and flags of the file that was started: of a console script it finds none.
+            print(usage(sys.modules[main.__module__].__doc__ or ""))
+            sys.exit(0)
+        return parse_flags(arguments)
+
+    app.run(lambda arguments: execute(main, arguments, positional), flags_parser=parse)
+
+
+def usage(description: str) -> str:
+    """What --help prints: what the command does, and its flags.
+
+    Args:
+      description: the docstring of the command's module.
+    """
+    lines = [description.strip(), "", "Flags:"]
+    for module, defined in sorted(FLAGS.flags_by_module_dict().items()):
+        if module.partition(".")[0] == "absl":
+            continue
+        for flag in sorted(defined, key=lambda flag: str(flag.name)):
+            default = "" if flag.default in (None, False, []) else f" (default: {flag.default})"
+            name = f"--{flag.name}" if flag.boolean else f"--{flag.name}=..."
+            words = str(flag.help).partition(";\n")[0]  # absl adds that a repeated flag may be repeated
+            wrapped = textwrap.wrap(words + default, 96)
+            lines += [f"  {name}", *(f"      {line}" for line in wrapped)]
+    return "\n".join(lines)
 
 
 def execute(main: Callable[..., int | None], arguments: list[str], positional: bool = False) -> int:

@@ -1,4 +1,12 @@
-"""`python -m load_tf.evaluate --gin_file=voc.gin`: the table of a segmentor, its settings printed beside it."""
+"""Evaluates a segmentor: IoU by class and mIoU, with the settings they depend on printed beside them.
+
+python -m load_tf.evaluate --gin_file=voc.gin [--data_dir=DIR] [--checkpoint=FILE] [--run_dir=DIR]
+
+With --run_dir the table is also written, to DIR/report.
+
+Exit status: 0 if the table was made, 2 if a flag, a file or a value is wrong (one sentence says which), 130 or 143 if
+Ctrl-C or SIGTERM stopped it.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,13 @@
-"""`python -m load_tf.main --gin_file=demo.gin --run_dir=DIR`: runs an experiment, or resumes what is in the folder."""
+"""Runs an experiment: stage 1 if the segmentor needs it, LoAd, and the report.
+
+python -m load_tf.main --gin_file=demo.gin --run_dir=DIR
+
+The gin file says what is run on what; demo.gin takes minutes and needs nothing. The same command on the same folder
+resumes a run that was stopped; a finished one prints its table. Open DIR/report/index.html to see what happened.
+
+Exit status: 0 if the run is finished, 2 if a flag, a file or a value is wrong (one sentence says which), 130 or 143 if
+Ctrl-C or SIGTERM stopped it.
+"""
 
 from load_tf import commands
 from load_tf.errors import UserError

@@ -23,7 +23,7 @@ from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.game import Players
 from load_tf.lookahead import Lookahead
 from load_tf.plan import Experiment, Plan, Runtime
-from load_tf.run_directory import RunDirectory
+from load_tf.run_directory import arrays_of_run
 from load_tf.segmentors.any_size import any_size
 from load_tf.segmentors.segmentor import Segmentor
 from load_tf.training.adversarial import AdversarialTraining
@@ -133,7 +133,7 @@ def run(
     )
     config = _as_text(plan, splits)
     experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config)
-    _put_result_back(segmentor.model, run_dir, config)
+    _put_result_back(segmentor.model, run_dir)
     return Result(segmentor.model, experiment.read_summary(run_dir), Path(run_dir))
 
 
@@ -221,13 +221,13 @@ def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
     return "# A call of load_tf.run\n" + "\n".join(lines) + "\n"
 
 
-def _put_result_back(model: keras.Model, run_dir: str | Path, config: str) -> None:
+def _put_result_back(model: keras.Model, run_dir: str | Path) -> None:
     """The weights LoAd chose; the call may have found the run finished."""
-    directory = RunDirectory(run_dir, config, experiment.PINNED)
-    arrays = directory.arrays("start")
-    directory.close()
+    numbered = {}
+    for name, value in arrays_of_run(run_dir, "start").items():
+        number, colon, _ = name.partition(":")
+        if colon and number.isdigit():  # what else stands there is no weight
+            numbered[int(number)] = value
     # By place: Keras numbers the layers of a model that is built a second time in one process anew.
-    for (_, value), variable in zip(
-        sorted(arrays.items(), key=lambda item: int(item[0].partition(":")[0])), model.variables, strict=True
-    ):
+    for (_, value), variable in zip(sorted(numbered.items()), model.variables, strict=True):
         variable.assign(value)

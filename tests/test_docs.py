@@ -53,7 +53,9 @@ def defined_flags(module: str) -> set[str]:
 
 def test_the_helpers_find_what_is_there() -> None:
     found = list(module_commands(ROOT / "docs/own_data.md"))
-    assert [words[0] for words in found] == ["load_tf.main", "load_tf.report", "load_tf.predict", "load_tf.export"]
+    assert [words[0] for words in found] == [
+        *("load_tf.check_dataset", "load_tf.main", "load_tf.report", "load_tf.predict", "load_tf.export"),
+    ]
     assert {"gin_file", "run_dir", "seed"} <= defined_flags("load_tf.main")
     assert "overlays" in defined_flags("load_tf.predict") and "seed" not in defined_flags("load_tf.predict")
     assert len(blocks(ROOT / "docs/serving.md", "python")) == 3
