@@ -82,40 +82,61 @@ def _finished(variant: str, study: Study, results: Path) -> list[Run]:
 def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
     """Several processes at a time; the first that fails ends the study once the others are through."""
     waiting, failed = list(runs), None
-    working: dict[subprocess.Popen[bytes], tuple[Run, IO[str], float]] = {}
-    while waiting or working:
-        while waiting and len(working) < study.processes and failed is None:
-            run = waiting.pop(0)
-            folder = run_dir / run.name
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            log: IO[str] = open(run_dir / f"{run.name}.log", "w")  # noqa: SIM115 - the process has it while it lives
-            parameters = [f"--gin_param={binding}" for binding in run.bindings(study, run_dir)]
-            one = f"--one={results / run.name}.json"
-            arguments = [*command, *parameters, f"--run_dir={folder}", one]
-            working[subprocess.Popen(arguments, stdout=log, stderr=subprocess.STDOUT)] = run, log, time.monotonic()
-        time.sleep(0.2)
-        for process in [p for p in working if p.poll() is not None]:
-            run, log, began = working.pop(process)
-            log.close()
-            print(f"{run.name}: {_outcome(process, run, results)}, {time.monotonic() - began:.0f} s", flush=True)
-            if process.returncode:
-                failed = run
-        if failed is not None and not working:
-            text = (run_dir / f"{failed.name}.log").read_text(errors="replace").strip().splitlines()
-            last = text[-1] if text else "it said nothing"
-            raise UserError(
-                f"the run {failed.name!r} failed: {last} (all of it: {run_dir / failed.name}.log); mend it and give "
-                "the same command again: what is finished is kept."
-            )
+    working: dict[subprocess.Popen[bytes], _Work] = {}
+    try:
+        while waiting or working:
+            while waiting and len(working) < study.processes and failed is None:
+                work = _Work(waiting.pop(0), run_dir)
+                working[work.begin(study, results, command)] = work
+            time.sleep(0.2)
+            for process in [p for p in working if p.poll() is not None]:
+                work = working.pop(process)
+                work.log.close()
+                print(f"{work.run.name}: {_outcome(process, work, results)}", flush=True)
+                if process.returncode:
+                    failed = work
+            if failed is not None and not working:
+                raise UserError(
+                    f"the run {failed.run.name!r} failed: {failed.last_words()} (all of it: {failed.log.name}); mend "
+                    "it and give the same command again: what is finished is kept."
+                )
+    except BaseException:
+        # Runs that outlived the study would still have its run directories when it is given again.
+        for process in working:
+            process.terminate()
+        for process in working:
+            process.wait()
+        raise
 
 
-def _outcome(process: "subprocess.Popen[bytes]", run: Run, results: Path) -> str:
+class _Work:
+    """A run that a process of its own works on; what that says goes to RUN_DIR/NAME.log."""
+
+    def __init__(self, run: Run, run_dir: Path) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.run, self.run_dir, self.began = run, run_dir, time.monotonic()
+        self.log: IO[str] = open(run_dir / f"{run.name}.log", "w")  # noqa: SIM115 - open as long as the process lives
+
+    def begin(self, study: Study, results: Path, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        parameters = [f"--gin_param={binding}" for binding in self.run.bindings(study, self.run_dir)]
+        places = [f"--run_dir={self.run_dir / self.run.name}", f"--one={results / self.run.name}.json"]
+        return subprocess.Popen([*command, *parameters, *places], stdout=self.log, stderr=subprocess.STDOUT)
+
+    def last_words(self) -> str:
+        lines = Path(self.log.name).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def _outcome(process: "subprocess.Popen[bytes]", work: _Work, results: Path) -> str:
     if process.returncode:
         return f"failed with status {process.returncode}"
     from load_tf.report import comparison
 
-    found = comparison.read(results, run.name)
-    return f"hold-out {100 * found.holdout_gain:+.2f}, untouched {100 * found.gain:+.2f}"
+    found = comparison.read(results, work.run.name)
+    return (
+        f"hold-out {100 * found.holdout_gain:+.2f}, untouched {100 * found.gain:+.2f}, "
+        f"{time.monotonic() - work.began:.0f} s"
+    )
 
 
 def _main() -> None:

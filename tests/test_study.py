@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +107,29 @@ def test_a_failed_run_is_named_with_its_last_words_and_what_is_finished_is_kept(
     with pytest.raises(UserError, match=r"'bad-seed0' failed: load_tf: the disk is full\."):
         make(study, tmp_path / "runs", tmp_path / "results", command)
     assert (tmp_path / "results" / "LoAd-seed0.json").is_file()
+
+
+def test_a_study_that_is_stopped_stops_its_runs(tmp_path: Path) -> None:
+    """Runs that went on would hold their run directories when the study is given again."""
+    code = f"""
+import sys
+from pathlib import Path
+from load_tf.study import make
+from load_tf.study_plan import Study
+sleep = "import time, os, sys; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid())); time.sleep(100)"
+make(Study(variants={{"LoAd": ()}}, seeds=(0,)), Path({str(tmp_path)!r}), Path({str(tmp_path)!r}),
+     [sys.executable, "-c", sleep])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    study = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline and study.poll() is None
+        time.sleep(0.1)
+    study.send_signal(signal.SIGINT)
+    study.communicate(timeout=30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_names_that_are_not_variants_are_refused() -> None:
