@@ -42,7 +42,8 @@ class Fault:
     Attributes:
       kind: "full" or "broken": ENOSPC or EIO instead of the operation; "half": a write stops in the middle with ENOSPC;
         "dropped": a write loses its second half and says nothing; "before", "after" and "during": killed there;
-        "power": as "after", and what was not brought to the disk is lost.
+        "power": as "after", and what was not brought to the disk is lost; "lies": the same on a disk that
+        brings nothing there though it says so.
       at: the number of the operation, from 0.
     """
 
@@ -57,7 +58,7 @@ class FaultyDisk:
         self.fault = fault
         self.done: list[str] = []
         self.dead = False
-        self._unsynced: dict[int, Path] = {}
+        self._unsynced: dict[int, tuple[Path, int]] = {}
         self._renamed: list[tuple[Path, bytes | None]] = []
         self._replace, self._truncate, self._unlink = os.replace, os.truncate, Path.unlink
         patch.setattr(os, "fsync", lambda descriptor: self._step("fsync", lambda: self._sync(descriptor)))
@@ -87,10 +88,10 @@ class FaultyDisk:
             return half() if name == "write" else operation()
         if kind == "during":
             half()
-        if kind in ("after", "power"):
+        if kind in ("after", "power", "lies"):
             operation()
         self.dead = True
-        if kind == "power":
+        if kind in ("power", "lies"):
             self._lose()
         raise Killed
 
@@ -99,6 +100,8 @@ class FaultyDisk:
         return _Counted(file, self) if mode in ("wb", "r+b") else file
 
     def _sync(self, descriptor: int) -> None:
+        if self.fault is not None and self.fault.kind == "lies":
+            return
         # The real one would take most of the tests' time, and only a real power failure could tell the difference.
         if self._unsynced.pop(descriptor, None) is None:
             self._renamed.clear()  # a folder's
@@ -106,12 +109,17 @@ class FaultyDisk:
     def _rename(self, source: Path, target: Path) -> None:
         self._renamed.append((target, target.read_bytes() if target.exists() else None))
         self._replace(source, target)
+        for descriptor, (path, synced) in self._unsynced.items():
+            if path == source:
+                self._unsynced[descriptor] = target, synced
 
     def _lose(self) -> None:
         """The power fails: files keep half of what was not synced, names go back to what they were."""
-        for path in self._unsynced.values():
+        for path, synced in self._unsynced.values():
             if path.exists():
-                self._truncate(path, path.stat().st_size // 2)
+                self._truncate(path, synced + (path.stat().st_size - synced) // 2)
+        if self.fault is not None and self.fault.kind == "lies":
+            return  # names arrive before contents, as on file systems that journal no more than names
         for target, before in reversed(self._renamed):
             if before is None:
                 self._unlink(target)
@@ -135,7 +143,9 @@ class _Counted:
         return getattr(self._file, name)
 
     def write(self, data: bytes | memoryview) -> None:
-        self._disk._unsynced[self._file.fileno()] = Path(self._file.name)
+        descriptor, path = self._file.fileno(), Path(self._file.name)
+        if self._disk._unsynced.get(descriptor, (None, 0))[0] != path:
+            self._disk._unsynced[descriptor] = path, path.stat().st_size
 
         def write(count: int) -> None:
             self._file.write(bytes(data)[:count])

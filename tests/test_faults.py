@@ -81,6 +81,25 @@ def test_a_disk_that_drops_bytes_is_found_out(
         shutil.rmtree(path)
 
 
+def test_what_a_lying_disk_has_lost_is_found(
+    undisturbed: dict[str, bytes], operations: list[str], tmp_path: Path, part: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beyond any promise, but nothing damaged is taken for whole: it steps back, or stops and names the file."""
+    stepped_back = stopped = 0
+    for at in range(part, len(operations), STRIDE):
+        path = tmp_path / "run"
+        with pytest.raises(faults.Killed):
+            faults.play_on(path, faults.Fault("lies", at))
+        try:
+            assert faults.play_on(path) == undisturbed, f"lies at {at}, {operations[at]}"
+        except UserError as error:
+            assert str(path) in str(error)
+            stopped += 1
+        stepped_back += "going on from commit" in capsys.readouterr().err
+        shutil.rmtree(path)
+    assert stepped_back + stopped > 0
+
+
 STRIDE = 61
 """The fast tests try every 61st operation; the slow ones all others, too."""
 
