@@ -1,7 +1,7 @@
 PYTHON ?= python
 RUN_DIR ?= runs/demo
 
-.PHONY: test slow golden lint demo
+.PHONY: test slow golden soak lint demo
 
 # The tests of a file stay in one process, since they share what they set up.
 test:
@@ -12,6 +12,12 @@ slow:
 
 golden:
 	$(PYTHON) -m pytest -q -m golden
+
+# A run killed fifty times, every operation on the disk made to fail, ten thousand spoilt inputs.
+soak:
+	$(PYTHON) -m tests.soak --kills=50
+	$(PYTHON) -m tests.faults
+	$(PYTHON) -m tests.fuzz 2000
 
 lint:
 	$(PYTHON) -m ruff check .

@@ -44,8 +44,9 @@ def check() -> int:
     from load_tf.arrays import write_atomically
     from load_tf.report import contact_sheet
 
-    dataset = commands.configured(plan.Experiment).dataset  # gin fills in the arguments
-    faults, shown = check_splits(dataset)
+    configured = commands.configured(plan.Experiment)  # gin fills in the arguments
+    dataset = configured.dataset
+    faults, shown = check_splits(dataset, configured.training_split, configured.crop)
     if output is not None:
         try:
             write_atomically(output, contact_sheet.draw(shown, dataset.class_names, dataset.colours))
@@ -58,8 +59,15 @@ def check() -> int:
     return 1 if faults else 0
 
 
-def check_splits(dataset: "SegmentationDataset") -> tuple[list[str], list[tuple[str, "Example"]]]:
+def check_splits(
+    dataset: "SegmentationDataset", training_split: str, crop: tuple[int, int]
+) -> tuple[list[str], list[tuple[str, "Example"]]]:
     """Reads all splits and prints what they consist of.
+
+    Args:
+      dataset: the data set.
+      training_split: whose images have to fit into the crop.
+      crop: height and width in pixels.
 
     Returns:
       The faults, a sentence each; some examples of every split, each with a caption.
@@ -93,6 +101,8 @@ def check_splits(dataset: "SegmentationDataset") -> tuple[list[str], list[tuple[
         for index, example in enumerate(read_examples(split, dataset.num_classes, description, found)):
             if example is not None and index in chosen:
                 shown.append((f"{name}: {example.id}"[-48:], example))
+        if name == training_split:
+            found.faults += found.larger_than(crop)
         print(summary(found, dataset.class_names))
         faults += found.faults
     # The augmented training list of VOC holds the plain one; what both must not share is the validation images.

@@ -54,10 +54,15 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
     directory = RunDirectory(run_dir, config, PINNED)
     terminal = Terminal(plan.experiment.name)
     results.write_environment(directory, plan)
-    if directory.state.get("phase") == "done":
+    finished = directory.state.get("phase") == "done"
+    if finished and (damaged := results.damaged(directory)):
+        terminal.say(
+            f"{', '.join(damaged)} of {directory.path}: gone or not what was written; the report is made again."
+        )
+    elif finished:
         terminal.say(f"the run in {directory.path} is finished; its table:\n{results.stored_table(directory)}")
         return
-    if directory.state:
+    if directory.state and not finished:
         terminal.say(f"resuming {directory.path} from commit {directory.state['commit']}.")
         for event in directory.journal():
             terminal.remember(event)
@@ -96,6 +101,9 @@ def train(
         plan.experiment.evaluation_batch_size,
         strategy=plan.strategy,
     )
+    if directory.state.get("phase") == "done":
+        arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
+        return
     _make_baseline(plan, data, directory, holdout, listen)
     game = _play(plan, data, directory, holdout, listen)
     game.start.put_back()

@@ -217,7 +217,8 @@ class RunDirectory:
         """
         with self._writing():
             self._commit(state, changed, keep, last)
-        interruption.stop_if_requested(f"commit {self.state['commit']} of {self.path}")
+        if not last:
+            interruption.stop_if_requested(f"commit {self.state['commit']} of {self.path}")
 
     def _commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool) -> None:
         number = self.state.get("commit", 0) + 1

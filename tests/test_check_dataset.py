@@ -136,6 +136,15 @@ def test_a_sound_data_set_is_counted(check: Callable[..., tuple[int, str, str]],
     assert (255, 255, 255) in colours and len(colours) > 1000
 
 
+def test_training_images_have_to_fit_into_the_crop(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    status, _, complaints = check(f"--data_dir={root}", "--gin_param=experiment.crop = (17, 33)")
+    assert status == 1
+    lines = complaints.strip().splitlines()
+    assert [line.partition(";")[0] for line in lines] == [
+        f"training image {name!r} is 20x30, larger than the crop 17x33" for name in "abc"
+    ]
+
+
 def test_what_is_wrong_with_the_command_itself(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
     for arguments, message in (
         (["--data_dir=nowhere/at/all"], "is not a folder"),

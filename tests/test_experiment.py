@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -298,7 +299,7 @@ def test_kills_leave_no_trace(run: Path, tiny: Tiny) -> None:
 
 
 def test_signals_leave_no_trace(run: Path, tiny: Tiny) -> None:
-    """SIGTERM in stage 1, Ctrl-C in the game: each ends its step with a commit; the run goes on as if nothing was."""
+    """SIGTERM in stage 1, Ctrl-C in the game: each ends its step with a commit, and the end is the same."""
     path = tiny.folder / "signalled"
     for number, status, commit in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 12)):
         process = subprocess.Popen(
@@ -350,6 +351,19 @@ def test_a_finished_run_prints_its_table_and_changes_nothing(run: Path, tiny: Ti
     assert done.returncode == 0, done.stderr
     assert (run / "report/table1.md").read_text().strip() in done.stdout
     assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == before
+
+
+def test_a_damaged_report_is_made_again(run: Path, tiny: Tiny) -> None:
+    path = tiny.folder / "damaged"
+    shutil.copytree(run, path)
+    table, model = path / "report/table1.csv", path / "saved_model/1/saved_model.pb"
+    table.write_bytes(table.read_bytes().replace(b"mIoU", b"mIoV"))
+    model.write_bytes(model.read_bytes()[:-1])
+    done = tiny.run(path)
+    assert done.returncode == 0, done.stderr
+    assert f"report/table1.csv, saved_model/1/saved_model.pb of {path}: gone or not what was written" in done.stdout
+    assert result(path) == result(run)
+    assert (path / "saved_model/2/saved_model.pb").is_file(), "a new version, which servers prefer"
 
 
 def test_another_environment_or_config_is_refused(run: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,15 @@ class Inspection:
             self.sizes[index] = found.example.label.shape
             self.digests[index] = found.digest
 
+    def larger_than(self, crop: tuple[int, int]) -> list[str]:
+        """A sentence for every image that is higher or wider than a crop, which training images may not be."""
+        return [
+            f"training image {self.ids[row]!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; expected "
+            "a crop (experiment.crop, of 16 k + 1 pixels per axis) that it fits into."
+            for row, (height, width) in enumerate(self.sizes)
+            if height > crop[0] or width > crop[1]
+        ]
+
     def suspicions(self, class_names: tuple[str, ...]) -> list[str]:
         """What is allowed but seldom meant, each in a sentence."""
         found = []

@@ -1,6 +1,7 @@
 """What a run leaves: tables, summary, figures, SavedModel, environment."""
 
 import functools
+import hashlib
 import json
 import subprocess
 import time
@@ -51,7 +52,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     log.label_maps("truth", [row.truth for row in rows], experiment.dataset.colours)
     log.label_maps("baseline", [row.baseline for row in rows], experiment.dataset.colours)
     log.label_maps("load", [row.load for row in rows], experiment.dataset.colours)
-    if not (directory.path / "saved_model" / "1").is_dir():
+    if not (directory.path / "saved_model" / "1").is_dir() or any("saved_model" in name for name in damaged(directory)):
         export(
             plan.segmentor.model,
             directory.path / "saved_model",
@@ -62,7 +63,8 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     directory.write("operative_config.gin", plan.parameters or gin.operative_config_str())
     directory.write("report/index.html", html.page(directory.path))
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
-    directory.commit({**state, "phase": "done"}, {}, {"start"}, last=True)
+    left = {name: _digest(directory.path / name) for name in _left(directory)}
+    directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
 
 
@@ -263,7 +265,10 @@ def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
             ("table1.md", table.markdown()),
             ("summary.json", json.dumps({**scores, "settings": settings(plan)}, indent=1) + "\n"),
         ):
-            write_atomically(report_folder / name, content.encode())
+            try:
+                write_atomically(report_folder / name, content.encode())
+            except OSError as error:
+                raise UserError(f"{report_folder / name} can't be written: {error.strerror}.") from None
 
 
 def _report_folder(run_dir: Path | None) -> Path | None:
@@ -278,6 +283,26 @@ def _report_folder(run_dir: Path | None) -> Path | None:
     except OSError as error:
         raise UserError(f"can't make the folder {folder}: {error.strerror}.") from None
     return folder
+
+
+def damaged(directory: RunDirectory) -> list[str]:
+    """The files of a finished run's report and SavedModel that are gone or not what was written."""
+    return [
+        name for name, digest in directory.state.get("left", {}).items() if _digest(directory.path / name) != digest
+    ]
+
+
+def _left(directory: RunDirectory) -> list[str]:
+    files = [f for folder in ("report", "saved_model") for f in sorted((directory.path / folder).rglob("*"))]
+    return [str(f.relative_to(directory.path)) for f in files if f.is_file() and not f.name.endswith(".tmp")]
+
+
+def _digest(file: Path) -> str | None:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def stored_table(directory: RunDirectory) -> str:

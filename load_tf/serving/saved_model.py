@@ -82,6 +82,9 @@ def export(
         warmup.write(unfinished / "assets.extra", crop)
         _flush(unfinished, *unfinished.rglob("*"))
         return _publish(unfinished, directory)
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"cannot write a SavedModel to {directory}: {reason}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

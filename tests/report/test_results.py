@@ -34,4 +34,8 @@ def test_timings_are_summed_by_phase(tmp_path: Path) -> None:
         "seconds": {"evaluation": 3.8, "commit": 0.8},
         "peak_mib": {"evaluation": 110, "commit": 120},
     }
+    # A process that was killed leaves half a line, and the next one writes on behind it.
+    with open(tmp_path / "timings.jsonl", "a") as file:
+        file.write('{"phase": "commit", "sec{"phase": "commit", "seconds": 9.0}\n{"phase": "commit", "seconds": 1.0}\n')
+    assert sum_timings(tmp_path)["seconds"] == {"evaluation": 3.8, "commit": 1.8}
     assert sum_timings(tmp_path / "absent") == {"seconds": {}, "peak_mib": {}}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from load_tf.report.tensorboard import TensorBoardLog
@@ -29,6 +30,26 @@ def read(folder: Path) -> list[tuple[str, int, Any]]:
             array = tf.make_ndarray(value.tensor)
             found.append((value.tag, event.step, round(float(array), 6) if array.dtype == np.float32 else array))
     return found
+
+
+def test_a_log_that_cannot_be_written_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = TensorBoardLog(tmp_path)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.summary, "scalar", fail)
+        log.record(JOURNAL[0])
+        log.record(JOURNAL[3])
+    log.label_maps("truth", [np.ones((2, 3), np.uint8)], [(0, 0, 0), (1, 1, 1)])
+    log.text("config", "x = 1")
+    log.flush()
+    log.close()
+    said = capsys.readouterr().err
+    assert said.count("is given up (No space left on device)") == 1 and str(tmp_path) in said
 
 
 def test_scalars_stand_at_the_running_iteration(tmp_path: Path) -> None:
@@ -66,6 +87,14 @@ def test_a_resumed_log_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     first.close()
     second.close()
     assert read(whole) == read(resumed)
+
+
+def test_warnings_are_text_at_their_iteration(tmp_path: Path) -> None:
+    log = TensorBoardLog(tmp_path, JOURNAL[:4])
+    log.record({"event": "warning", "cycle": 0, "text": "the discriminator is at chance"})
+    log.close()
+    tag, step, text = read(tmp_path)[-1]
+    assert (tag, step, text.item()) == ("warning", 1, b"the discriminator is at chance")
 
 
 def test_label_maps_and_text(tmp_path: Path) -> None:

@@ -249,6 +249,18 @@ def test_a_failed_export_leaves_nothing(model: keras.Model, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(UserError, match=r"cannot write a SavedModel to .*: No space left on device"):
+        export(model, tmp_path, crop=(65, 65), class_names=CLASS_NAMES, colours=COLOURS)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_optimizer_is_not_saved(tmp_path: Path) -> None:
     sizes = {}
     for compiled in (False, True):
