@@ -1,6 +1,7 @@
 """The game Algorithm 1 plays: a segmentor, a discriminator, the buffer, and the run directory they survive in."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -127,6 +128,7 @@ class AdversarialGame:
             self.present.put_back()
         if self.start_confusion is None:
             self.start_confusion = self.holdout_confusion
+            self._changed |= {"start_confusion"}
         self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout))
         return mean_iou(self.holdout_confusion.sum(axis=0))
 
@@ -190,12 +192,12 @@ class AdversarialGame:
         else:
             self.best.take()
         self.best_confusion = self.holdout_confusion
-        self._changed |= {"best"}
+        self._changed |= {"best", "best_confusion"}
 
     def promote_best(self) -> None:
         self.start.become(self.best)
         self.start_confusion = self.best_confusion
-        self._changed |= {"start"}
+        self._changed |= {"start", "start_confusion"}
 
     def aggregate(self, name: str, cycle: int) -> None:
         began = time.monotonic()
@@ -320,9 +322,13 @@ class AdversarialGame:
             "segmentor": lambda: variables_to_arrays(
                 [*self.segmentor.variables, *self.segmentor_trainer.momentum_variables]
             ),
-            "start": lambda: _with_confusion(self.start, self.start_confusion),
-            "best": lambda: _with_confusion(self.best, self.best_confusion),
+            "start": self.start.to_arrays,
+            "best": self.best.to_arrays,
         }
+        if self.start_confusion is not None:
+            sources["start_confusion"] = functools.partial(dict, confusion=self.start_confusion)
+        if self.best_confusion is not None:
+            sources["best_confusion"] = functools.partial(dict, confusion=self.best_confusion)
         if self.discriminator is not None:
             sources["discriminator"] = lambda: variables_to_arrays(self.discriminator_trainer.variables)
             sources["best_epoch"] = self.best_epoch.to_arrays
@@ -330,7 +336,7 @@ class AdversarialGame:
             sources["average"] = self.average.to_arrays
         for name, one_set in self.sets.items():
             sources[f"label_maps/{name}"] = one_set.to_arrays
-        dropped = set() if state.fruitful else {"best"}
+        dropped = set() if state.fruitful else {"best", "best_confusion"}
         if self.progress is None or state.phase != "discriminator":
             dropped |= {"best_epoch"}
         self.run.commit(
@@ -354,9 +360,13 @@ class AdversarialGame:
         arrays_to_variables(
             self.run.arrays("segmentor"), [*self.segmentor.variables, *self.segmentor_trainer.momentum_variables]
         )
-        self.start_confusion = _resume_with_confusion(self.start, self.run.arrays("start"))
-        if "best" in saved["files"]:
-            self.best_confusion = _resume_with_confusion(self.best, self.run.arrays("best"))
+        for name, snapshot in (("start", self.start), ("best", self.best)):
+            if name in saved["files"]:
+                snapshot.from_arrays(self.run.arrays(name))
+        if "start_confusion" in saved["files"]:
+            self.start_confusion = self.run.arrays("start_confusion")["confusion"]
+        if "best_confusion" in saved["files"]:
+            self.best_confusion = self.run.arrays("best_confusion")["confusion"]
         if self.discriminator is not None:
             arrays_to_variables(self.run.arrays("discriminator"), self.discriminator_trainer.variables)
             if "best_epoch" in saved["files"]:
@@ -371,14 +381,3 @@ class AdversarialGame:
         self.state = State.from_json(saved["lookahead"])
         self._changed = set()
         return self.state
-
-
-def _with_confusion(snapshot: Snapshot, confusion: np.ndarray | None) -> dict[str, np.ndarray]:
-    """A model and its hold-out's confusion matrices, which the next peak test compares with."""
-    arrays = snapshot.to_arrays()
-    return arrays if confusion is None else {**arrays, "confusion": confusion}
-
-
-def _resume_with_confusion(snapshot: Snapshot, arrays: dict[str, np.ndarray]) -> np.ndarray | None:
-    snapshot.from_arrays(arrays)
-    return arrays.get("confusion")
