@@ -4,6 +4,7 @@ import functools
 import importlib
 import pkgutil
 import typing
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,8 +233,12 @@ def test_keras_model_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.keras: no such file"):
         SEGMENTORS["keras_model"](num_classes=5, path=str(tmp_path / "absent.keras"))
     (tmp_path / "junk.keras").write_bytes(b"junk")
-    with pytest.raises(UserError, match=r"junk\.keras: Keras cannot load it"):
+    with pytest.raises(UserError, match=r"junk\.keras is not in the \.keras format"):
         SEGMENTORS["keras_model"](num_classes=5, path=str(tmp_path / "junk.keras"))
+    with zipfile.ZipFile(tmp_path / "zip.keras", "w") as archive:
+        archive.writestr("config.json", "junk")
+    with pytest.raises(UserError, match=r"zip\.keras: Keras cannot load it"):
+        SEGMENTORS["keras_model"](num_classes=5, path=str(tmp_path / "zip.keras"))
     inputs = keras.Input((None, None, 1))
     keras.Model(inputs, keras.layers.Conv2D(5, 1)(inputs)).save(tmp_path / "grey.keras")
     with pytest.raises(UserError, match=r"grey\.keras: maps"):
