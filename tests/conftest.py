@@ -1,8 +1,10 @@
 """What all tests share: where the real data and the golden outputs are, if they are anywhere."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import gin
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -21,3 +23,11 @@ def shared() -> Path:
             f"needs the shared data folder {SHARED.name!r} beside the checkout (images, weights, golden outputs)"
         )
     return SHARED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _config_of_its_own() -> Iterator[None]:
+    """gin's config is the process's: what one file's tests bound must not be the next one's defaults."""
+    gin.clear_config()
+    yield
+    gin.clear_config()
