@@ -52,7 +52,7 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
       UserError: if the data, the folder or a parameter is not what it has to be.
     """
     directory = RunDirectory(run_dir, config, PINNED)
-    terminal = Terminal(plan.experiment.name)
+    terminal = Terminal(plan.lookahead)
     results.write_environment(directory, plan)
     finished = directory.state.get("phase") == "done"
     if finished and (damaged := results.damaged(directory)):

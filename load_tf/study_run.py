@@ -34,7 +34,7 @@ def make(run_dir: Path, result: Path) -> None:
     assembled = commands.configured(functools.partial(plan.assemble, beside=("study",)))
     # What it does not use is the study's: another variant in the gin file leaves this run what it is.
     directory = RunDirectory(run_dir, gin.operative_config_str(), experiment.PINNED)
-    terminal = Terminal(assembled.experiment.name)
+    terminal = Terminal(assembled.lookahead)
     for event in directory.journal():
         terminal.remember(event)
     data = experiment.read_data(assembled)

@@ -3,20 +3,33 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
+
+from load_tf.lookahead import Lookahead
 
 
 class Terminal:
     """Prints a run's events in plain words on standard output, between the progress bars."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, settings: Lookahead | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begins to count the time.
+
+        Args:
+          settings: how long a cycle and the run may be at the most; None: no time left is told.
+          clock: seconds.
+        """
+        self._settings, self._clock = settings, clock
         self._start = math.nan
         self._lower = self._upper = 0.0
+        self._pairs: float | None = None
         self._update: dict[str, Any] = {}
-        self._began = time.monotonic()
+        self._iterations = 0
+        self._before = 0
+        self._game_began = math.nan
+        self._began = clock()
 
     def say(self, text: str) -> None:
         """Prints a line."""
@@ -29,6 +42,9 @@ class Terminal:
             self._start_of_load(event)
         elif event["event"] == "peak":
             self._start = event["miou"]
+        elif event["event"] == "evaluate":
+            self._iterations += 1
+            self._before += 1
 
     def show(self, event: dict[str, Any]) -> None:
         """Prints an event of the journal, if it is one people want to see."""
@@ -47,7 +63,7 @@ class Terminal:
             "warning": self._warning,
         }.get(event["event"])
         if show is not None:
-            minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+            minutes, seconds = divmod(int(self._clock() - self._began), 60)
             line = show(event)
             if line:
                 self.say(f"[{minutes:3d}:{seconds:02d}] {line}")
@@ -64,6 +80,8 @@ class Terminal:
 
     def _update_of_segmentor(self, event: dict[str, Any]) -> str | None:
         self._update = event
+        if not math.isfinite(self._game_began):
+            self._game_began = self._clock()
         if event["finite"]:
             return None
         return (
@@ -71,16 +89,34 @@ class Terminal:
         )
 
     def _evaluate(self, event: dict[str, Any]) -> str:
+        self._iterations += 1
         if event["miou"] is None:
             return f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU not finite"
         change = f", {100 * (event['miou'] - self._start):+.2f}" if math.isfinite(self._start) else ""
         return (
             f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU {100 * event['miou']:.2f}"
-            f"{change}{self._health()}"
+            f"{change}{self._bounds()}{self._health()}{self._left(event)}"
         )
 
+    def _bounds(self) -> str:
+        """What ends the cycle, and what is a peak."""
+        if not math.isfinite(self._start):
+            return ""
+        return f" (bounds {100 * (self._start - self._lower):.2f}, {100 * (self._start + self._upper):.2f})"
+
+    def _left(self, event: dict[str, Any]) -> str:
+        """Time to the latest possible end of the cycle and of the run, from the pace since this process took over."""
+        done = self._iterations - self._before
+        if self._settings is None or not math.isfinite(self._game_began):
+            return ""
+        pace = (self._clock() - self._game_began) / done
+        text = f", cycle {_duration(pace * (self._settings.patience - event['iteration']))} more at the most"
+        if self._settings.max_iterations is not None:
+            text += f", run {_duration(pace * (self._settings.max_iterations - self._iterations))}"
+        return text
+
     def _health(self) -> str:
-        """What the last update says of the game, as far as its method measures it."""
+        """What the discriminator's training and the last update say of the game, as far as its method measures it."""
         words = (
             ("loss", "loss {:+.3f}"),
             ("gradient_norm", "gradient {:.3g}"),
@@ -89,6 +125,8 @@ class Terminal:
             ("distance", "moved {:.1e}"),
         )
         shown = [text.format(self._update[name]) for name, text in words if self._update.get(name) is not None]
+        if self._pairs is not None:
+            shown.append(f"pairs {self._pairs:.0%}")
         return "".join(f", {text}" for text in shown)
 
     def _peak_test(self, event: dict[str, Any]) -> str:
@@ -121,6 +159,7 @@ class Terminal:
         return f"{event['model']}: {100 * event['changed_share']:.2f} % of the hold-out's label map points changed"
 
     def _discriminator(self, event: dict[str, Any]) -> str:
+        self._pairs = event["pair_accuracy"]
         return (
             f"discriminator, epoch {event['epoch']}: loss {event['training_loss']:.3f}; on the hold-out loss "
             f"{event['loss']:.3f}, real {event['real_accuracy']:.2f}, fake {event['fake_accuracy']:.2f}, "
@@ -135,3 +174,11 @@ class Terminal:
             "non_finite": "WARNING: a loss was not finite",
         }[event["reason"]]
         return f"discriminator: {reason}; epoch {event['best']} is kept"
+
+
+def _duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds."""
+    whole = max(0, round(seconds))
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60}:{whole % 60:02d}"

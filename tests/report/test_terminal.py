@@ -1,0 +1,59 @@
+"""The line of an iteration: where the game stands, and how long it may still take."""
+
+import pytest
+
+from load_tf.lookahead import Lookahead
+from load_tf.report.terminal import Terminal
+
+START = {"event": "start", "miou": 0.7, "upper": 0.001, "lower": 0.05, "model": "g0"}
+
+
+class Clock:
+    """Every iteration takes 30 s: 10 for the update, 20 for the hold-out."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines(terminal: Terminal, clock: Clock, iterations: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    for iteration in range(1, iterations + 1):
+        terminal.show(
+            {"event": "update", "cycle": 0, "iteration": iteration, "finite": True, "loss": -0.25, "gradient_norm": 2.0,
+             "fooled_share": 0.4, "changed_share": 0.0123, "distance": 2e-4}
+        )  # fmt: skip
+        clock.now += 30
+        terminal.show({"event": "evaluate", "cycle": 0, "iteration": iteration, "miou": 0.71})
+    return [line for line in capsys.readouterr().out.splitlines() if "iteration" in line]
+
+
+def test_the_line_says_score_bounds_health_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    terminal = Terminal(Lookahead(patience=50, max_iterations=200), clock)
+    terminal.show(START)
+    terminal.show(
+        {"event": "discriminator", "cycle": 0, "epoch": 1, "training_loss": 0.6, "loss": 0.5, "real_accuracy": 0.8,
+         "fake_accuracy": 0.7, "pair_accuracy": 0.83}
+    )  # fmt: skip
+    last = lines(terminal, clock, 2, capsys)[-1]
+    assert last == (
+        "[  1:00] cycle 0, iteration 2: hold-out mIoU 71.00, +1.00 (bounds 65.00, 70.10), loss -0.250, gradient 2, "
+        "fooled 40%, labels changed 1.23%, moved 2.0e-04, pairs 83%, cycle 24:00 more at the most, run 1 h 39 min"
+    )
+
+
+def test_what_is_not_known_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    (line,) = lines(Terminal(None, clock), clock, 1, capsys)
+    assert "bounds" not in line and "pairs" not in line and "at the most" not in line
+
+
+def test_a_resumed_run_counts_what_was_done_and_paces_by_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    terminal = Terminal(Lookahead(patience=50, max_iterations=20), clock)
+    terminal.remember(START)
+    for iteration in range(1, 10):
+        terminal.remember({"event": "evaluate", "cycle": 0, "iteration": iteration, "miou": 0.7})
+    (line,) = lines(terminal, clock, 1, capsys)
+    assert line.endswith("cycle 24:30 more at the most, run 5:00")
