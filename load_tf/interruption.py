@@ -70,7 +70,8 @@ class _Watch:
         if second:
             _say(f"{SIGNALS[signal.Signals(number)]} again: leaving at once; the last commit stands.")
             os._exit(128 + number)
-        if _deferred():
+        # The handler may have been quicker than this thread, and what could be given up already is.
+        if _deferred() and self.left is None:
             _say(
                 f"{SIGNALS[signal.Signals(number)]}: finishing the step, then committing it; a second one leaves at "
                 "once, and what came after the last commit will be done again."
