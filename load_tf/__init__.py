@@ -9,7 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "AdversarialTraining": "load_tf.training.adversarial",
+    "AdversarialTraining": "load_tf.training.segmentor",
     "Discriminator": "load_tf.discriminator",
     "DiscriminatorTraining": "load_tf.training.discriminator",
     "Lookahead": "load_tf.lookahead",

@@ -6,10 +6,8 @@ evaluated as often as LoAd does and the best model is the result, so that a comp
 selection.
 """
 
-import math
-
 from load_tf.errors import UserError
-from load_tf.lookahead import Game, Lookahead, State, json_number, keep_if_best
+from load_tf.lookahead import Game, Lookahead, State, evaluate_start, iterate, record_cycle_end
 
 
 def play(game: Game, settings: Lookahead, state: State | None = None, *, adversary: bool = True) -> State:
@@ -47,12 +45,7 @@ def play(game: Game, settings: Lookahead, state: State | None = None, *, adversa
 
 
 def _begin(game: Game, settings: Lookahead, state: State, adversary: bool) -> None:
-    state.start_miou = state.miou = game.evaluate()
-    if not math.isfinite(state.start_miou):
-        raise UserError(
-            f"the start model's hold-out mIoU is {state.start_miou}; are all of the hold-out's pixels void (255)?"
-        )
-    game.record("start", miou=state.start_miou, upper=settings.upper, lower=settings.lower, model=state.start)
+    evaluate_start(game, settings, state)
     game.go_back()
     state.pending = [state.start]
     state.phase = "aggregate" if adversary else "ahead"
@@ -69,26 +62,13 @@ def _aggregate(game: Game, state: State) -> None:
 
 def _go_on(game: Game, settings: Lookahead, state: State, adversary: bool) -> None:
     """One iteration, and the end of the round or of the run if it was their last."""
-    state.finite = game.update(state.cycle, state.iteration)
-    state.iteration += 1
-    state.iterations += 1
-    if state.finite:
-        state.miou = game.evaluate()
-        game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=json_number(state.miou))
-        keep_if_best(game, settings, state)
+    iterate(game, settings, state)
     over = not state.finite or state.iterations == settings.max_iterations
     if not over and state.iteration < settings.patience:
         return
     reason = "non_finite" if not state.finite else "budget" if over else "patience"
     end = f"ge0_{state.cycle}"
-    game.record(
-        "cycle_end",
-        cycle=state.cycle,
-        iteration=state.iteration,
-        reason=reason,
-        miou=json_number(state.miou),
-        model=end,
-    )
+    record_cycle_end(game, state, reason, end)
     state.cycle, state.iteration = state.cycle + 1, 0
     if over:
         _finish(game, state)

@@ -183,13 +183,22 @@ def play(game: Game, settings: Lookahead, state: State | None = None) -> State:
     return state
 
 
-def _begin(game: Game, settings: Lookahead, state: State) -> None:
+def evaluate_start(game: Game, settings: Lookahead, state: State) -> None:
+    """Scores and journals the model a run begins with.
+
+    Raises:
+      UserError: if it can't be scored.
+    """
     state.start_miou = state.miou = game.evaluate()
     if not math.isfinite(state.start_miou):
         raise UserError(
             f"the start model's hold-out mIoU is {state.start_miou}; are all of the hold-out's pixels void (255)?"
         )
     game.record("start", miou=state.start_miou, upper=settings.upper, lower=settings.lower, model=state.start)
+
+
+def _begin(game: Game, settings: Lookahead, state: State) -> None:
+    evaluate_start(game, settings, state)
     state.pending = [state.start]
     state.phase = "aggregate"
 
@@ -208,17 +217,22 @@ def _look_ahead(game: Game, settings: Lookahead, state: State) -> None:
     if reason:
         _end_cycle(game, settings, state, reason)
         return
+    iterate(game, settings, state)
+
+
+def iterate(game: Game, settings: Lookahead, state: State) -> None:
+    """One iteration: an update, the hold-out, and the model is kept if it is the best."""
     state.finite = game.update(state.cycle, state.iteration)
     state.iteration += 1
     state.iterations += 1
     if not state.finite:
         return
     state.miou = game.evaluate()
-    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=json_number(state.miou))
-    keep_if_best(game, settings, state)
+    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=_json_number(state.miou))
+    _keep_if_best(game, settings, state)
 
 
-def keep_if_best(game: Game, settings: Lookahead, state: State) -> None:
+def _keep_if_best(game: Game, settings: Lookahead, state: State) -> None:
     """Keeps the model just evaluated if it is a peak, and the best since the start model was."""
     best = state.start_miou + settings.upper if state.peak_miou is None else state.peak_miou
     if not state.miou > best:
@@ -246,14 +260,7 @@ def _reason_to_end(settings: Lookahead, state: State) -> str | None:
 
 def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> None:
     end = f"ge{state.peaks}_{state.fruitless}"
-    game.record(
-        "cycle_end",
-        cycle=state.cycle,
-        iteration=state.iteration,
-        reason=reason,
-        miou=json_number(state.miou),
-        model=end,
-    )
+    record_cycle_end(game, state, reason, end)
     state.non_finite_cycles = state.non_finite_cycles + 1 if reason == "non_finite" else 0
     if state.non_finite_cycles == MAX_NON_FINITE_CYCLES:
         raise UserError(
@@ -283,6 +290,18 @@ def _end_cycle(game: Game, settings: Lookahead, state: State, reason: str) -> No
         game.go_back()
 
 
+def record_cycle_end(game: Game, state: State, reason: str, end: str) -> None:
+    """Journals why a cycle ended, and the name of its end model."""
+    game.record(
+        "cycle_end",
+        cycle=state.cycle,
+        iteration=state.iteration,
+        reason=reason,
+        miou=_json_number(state.miou),
+        model=end,
+    )
+
+
 def _aggregate(game: Game, settings: Lookahead, state: State) -> None:
     """MapAggregation: adds the next pending set, dropping the oldest end model's if the buffer is full."""
     if state.pending:
@@ -296,6 +315,6 @@ def _aggregate(game: Game, settings: Lookahead, state: State) -> None:
         state.phase = "discriminator"
 
 
-def json_number(value: float) -> float | None:
+def _json_number(value: float) -> float | None:
     """The value, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None

@@ -26,8 +26,8 @@ from load_tf.plan import Experiment, Plan, Runtime
 from load_tf.run_directory import arrays_of_run
 from load_tf.segmentors.any_size import any_size
 from load_tf.segmentors.segmentor import Segmentor
-from load_tf.training.adversarial import AdversarialTraining
 from load_tf.training.discriminator import DiscriminatorTraining
+from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
 
@@ -223,11 +223,7 @@ def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
 
 def _put_result_back(model: keras.Model, run_dir: str | Path) -> None:
     """The weights LoAd chose; the call may have found the run finished."""
-    numbered = {}
-    for name, value in arrays_of_run(run_dir, "start").items():
-        number, colon, _ = name.partition(":")
-        if colon and number.isdigit():  # what else stands there is no weight
-            numbered[int(number)] = value
+    numbered = {int(name.partition(":")[0]): value for name, value in arrays_of_run(run_dir, "start").items()}
     # By place: Keras numbers the layers of a model that is built a second time in one process anew.
     for (_, value), variable in zip(sorted(numbered.items()), model.variables, strict=True):
         variable.assign(value)

@@ -36,17 +36,9 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
 
     results.mkdir(parents=True, exist_ok=True)
     do([Run(START, seed) for seed in (study.seeds[:1] if study.shared_start else study.seeds)])
-    chosen: dict[str, float | None] = {}
     for wave in study.waves:
-        searched = [Run(v, study.seeds[0], rate) for v in wave for rate in study.learning_rates.get(v, ())]
-        do(searched)
-        for variant in wave:
-            tried = [run for run in searched if run.variant == variant]
-            chosen[variant] = chosen[study.same_rate[variant]] if variant in study.same_rate else None
-            if tried:
-                chosen[variant] = max(
-                    tried, key=lambda run: comparison.read(results, run.name).holdout_after
-                ).learning_rate
+        do([Run(v, study.seeds[0], rate) for v in wave for rate in study.learning_rates.get(v, ())])
+        chosen = {variant: _chosen_rate(study, results, variant) for variant in wave}
         # Seed by seed, so that what is there is comparable at any time.
         for seed in study.seeds:
             do([Run(variant, seed, chosen[variant]) for variant in wave])
@@ -55,27 +47,29 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
 
 
 def _rows(study: Study, results: Path) -> dict[str, list[str]]:
-    """By variant the names of its finished runs with the chosen rate: the one that most seeds were run with."""
+    """By variant the names of its finished runs with the chosen rate."""
     rows = {}
     for variant in (START, *study.variants):
-        rates = {run: run.learning_rate for run in _finished(variant, study, results)}
-        if rates:
-            values = list(rates.values())
-            chosen = _best_rate(study, results, variant) if variant in study.learning_rates else values[0]
-            rows[variant] = [run.name for run, rate in rates.items() if rate == chosen]
+        rate = _chosen_rate(study, results, variant)
+        finished = _finished(results, [Run(variant, seed, rate) for seed in study.seeds])
+        if finished:
+            rows[variant] = [run.name for run in finished]
     return rows
 
 
-def _best_rate(study: Study, results: Path, variant: str) -> float | None:
+def _chosen_rate(study: Study, results: Path, variant: str) -> float | None:
+    """The one of a variant's rates, or of the variant whose rate it takes, that was best on the first seed's hold-out.
+
+    None where there is no choice, or none of its runs is finished yet.
+    """
     from load_tf.report import comparison
 
-    first = [run for run in _finished(variant, study, results) if run.seed == study.seeds[0]]
-    return max(first, key=lambda run: comparison.read(results, run.name).holdout_after).learning_rate if first else None
+    searched = study.same_rate.get(variant, variant)
+    tried = _finished(results, [Run(searched, study.seeds[0], rate) for rate in study.learning_rates.get(searched, ())])
+    return max(tried, key=lambda run: comparison.read(results, run.name).holdout_after).learning_rate if tried else None
 
 
-def _finished(variant: str, study: Study, results: Path) -> list[Run]:
-    rates: Sequence[float | None] = study.learning_rates.get(study.same_rate.get(variant, variant)) or (None,)
-    runs = [Run(variant, seed, rate) for seed in study.seeds for rate in rates]
+def _finished(results: Path, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if (results / f"{run.name}.json").is_file()]
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import gin
 
-from load_tf.lookahead import Game, Lookahead, State
+from load_tf.lookahead import Game, Lookahead, State, evaluate_start
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 
 
@@ -17,8 +17,7 @@ class Baseline(CrossEntropyOnly):
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         state = state or State()
-        state.start_miou = game.evaluate()
-        game.record("start", miou=state.start_miou, upper=settings.upper, lower=settings.lower, model=state.start)
+        evaluate_start(game, settings, state)
         state.phase = "finished"
         game.commit(state)
         return state

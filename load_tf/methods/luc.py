@@ -1,6 +1,7 @@
 """The hybrid loss of Luc et al. 2016: cross-entropy plus an adversarial term (equation 2), alternating."""
 
 import dataclasses
+import functools
 
 import gin
 
@@ -28,14 +29,4 @@ class LucHybrid(Method):
             raise UserError(f"{type(self).__name__}.weight is {self.weight!r}; expected a number of at least 0.")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
-        assert discriminator is not None
-        return HybridTrainer(
-            arena.segmentor,
-            discriminator,
-            arena.settings,
-            arena.sampling,
-            arena.crop,
-            arena.num_classes,
-            arena.strategy,
-            self.weight,
-        )
+        return arena.adversary(functools.partial(HybridTrainer, weight=self.weight), discriminator)

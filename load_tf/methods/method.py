@@ -1,6 +1,7 @@
 """What a training method is: which discriminator, which objective, which control."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -25,6 +26,21 @@ class Arena:
     num_classes: int
     strategy: tf.distribute.Strategy
 
+    def adversary(
+        self, make: Callable[..., AdversarialTrainer], discriminator: ConditionalDiscriminator | None
+    ) -> AdversarialTrainer:
+        """A trainer against the discriminator; `make` is `AdversarialTrainer`, or what takes the same arguments."""
+        assert discriminator is not None
+        return make(
+            self.segmentor,
+            discriminator,
+            self.settings,
+            self.sampling,
+            self.crop,
+            self.num_classes,
+            self.strategy,
+        )
+
 
 class Method:
     """A way to train a segmentor after stage 1; the parts a method has of its own it overrides.
@@ -41,16 +57,7 @@ class Method:
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
         """What updates the segmentor."""
-        assert discriminator is not None
-        return AdversarialTrainer(
-            arena.segmentor,
-            discriminator,
-            arena.settings,
-            arena.sampling,
-            arena.crop,
-            arena.num_classes,
-            arena.strategy,
-        )
+        return arena.adversary(AdversarialTrainer, discriminator)
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         """The control: from the start model, or on from `state`, to the best model seen."""
