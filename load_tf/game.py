@@ -105,7 +105,7 @@ class AdversarialGame:
         self.start.take()
         if self.average:
             self.average.take()
-        self.maps = map_maker(segmentor, crop, grid)
+        self.maps = map_maker(evaluator.forward, crop, grid)
         self.sets: dict[str, LabelMapSet] = {}
         self.updates = 0
         self.progress: DiscriminatorProgress | None = None
@@ -204,6 +204,7 @@ class AdversarialGame:
         self.present.take()
         if not name.startswith("ge"):
             self.start.put_back()
+        self.evaluator.forward.refresh()
         self.sets[name] = LabelMapSet(
             self._maps_of(self.training, f"maps of {name}"), self._maps_of(self.holdout, f"maps of {name}"), cycle
         )

@@ -14,6 +14,7 @@ from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
+from load_tf.segmentors.folding import forward
 
 MAX_PIXELS = 2**24
 """Images with more pixels than this are refused: their logits alone would take gigabytes."""
@@ -47,7 +48,7 @@ class Evaluator:
     """Confusion matrices and label maps of a model on a split.
 
     The model is traced once, on the first call, and its variables are read anew in every call: make one evaluator and
-    ask it after every update.
+    ask it after every update. Batch norm that follows a convolution is folded into it (`load_tf.segmentors.folding`).
     """
 
     def __init__(
@@ -82,14 +83,17 @@ class Evaluator:
             raise UserError(f"crop is {tuple(crop)}; expected a height and a width of 16 k + 1 pixels, e.g. 513.")
         if batch_size < 1 or max_pixels < 1:
             raise UserError(f"batch_size is {batch_size}, max_pixels {max_pixels}; expected at least 1 of each.")
-        self._model = model
+        strategy = strategy or tf.distribute.get_strategy()
+        with strategy.scope():
+            self.forward = forward(model)
+        """The model's forward pass; to be refreshed where it is called from elsewhere."""
         self._split = split
         self._crop = (int(crop[0]), int(crop[1]))
         self._num_classes = num_classes
         self._batch_size = batch_size
         self._max_pixels = max_pixels
         self._failure: UserError | None = None
-        self._loop = _Loop(self._label_and_count, strategy or tf.distribute.get_strategy())
+        self._loop = _Loop(self._label_and_count, strategy)
         self._dataset = self._pipeline(range(len(split)), cache)
 
     def evaluate(self, description: str = "evaluate") -> np.ndarray:
@@ -144,6 +148,7 @@ class Evaluator:
 
     def _run(self, dataset: tf.data.Dataset, total: int, description: str, collect: Callable[..., None]) -> None:
         self._failure = None
+        self.forward.refresh()
         try:
             self._loop.run(dataset, total, description, collect)
         except tf.errors.OpError:
@@ -156,7 +161,7 @@ class Evaluator:
     def _label_and_count(
         self, index: tf.Tensor, size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        logits = self._model(image, training=False)
+        logits = self.forward(image, training=False)
         maps = labelling.label_maps(logits, tf.shape(image)[1:3])
         return index, size, confusion_matrices(label, maps, self._num_classes), maps
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from load_tf.errors import UserError
 from load_tf.segmentors import labelling
+from load_tf.segmentors.folding import forward
 
 OFFICIAL_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """Those behind the model zoo's "OS = 8, MS, flip" scores."""
@@ -73,6 +74,7 @@ class MultiScaleSegmentor(keras.Model):
             raise UserError(f"MultiScaleSegmentor.logits_stride is {logits_stride!r}; expected at least 1.")
         super().__init__()
         self._segmentor = segmentor
+        self._forward = forward(segmentor)
         self._logits_stride = logits_stride
         self._scales = tuple(float(scale) for scale in scales)
         self._flip = flip
@@ -101,13 +103,17 @@ class MultiScaleSegmentor(keras.Model):
             total += self._probabilities(images, *view)
         return total / len(views)
 
+    def refresh(self) -> None:
+        """Takes over the segmentor's present values."""
+        self._forward.refresh()
+
     def _probabilities(self, images: tf.Tensor, scale: float, mirrored: bool) -> tf.Tensor:
         size = tf.shape(images)[1:3]
         if mirrored:
             images = tf.reverse(images, [2])
         if scale != 1.0:
             images = labelling.upsample(images, _scaled(size, scale))
-        logits = tf.cast(self._segmentor(images, training=False), tf.float32)
+        logits = tf.cast(self._forward(images), tf.float32)
         if scale < 1.0:
             logits = labelling.upsample(logits, _scaled(size, 1.0 / self._logits_stride))
         if mirrored:

@@ -107,12 +107,16 @@ class DepthwiseConv(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
-        padding = "SAME"
-        if self.stride > 1 and self.fixed_padding:
-            inputs, padding = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]]), "VALID"
+        inputs, padding = self.padded(inputs)
         weights = tf.cast(tf.convert_to_tensor(self.depthwise_weights), inputs.dtype)
         strides = [1, self.stride, self.stride, 1]
         return tf.nn.depthwise_conv2d(inputs, weights, strides, padding, dilations=[self.rate, self.rate])
+
+    def padded(self, inputs: tf.Tensor) -> tuple[tf.Tensor, str]:
+        """What is convolved, and the padding that the convolution is left to do, "SAME" or "VALID"."""
+        if self.stride > 1 and self.fixed_padding:
+            return tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]]), "VALID"
+        return inputs, "SAME"
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of `call`'s output."""

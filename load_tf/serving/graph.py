@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from load_tf.segmentors import labelling
+from load_tf.segmentors.folding import Forward, forward
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 IMAGE_BYTES = tf.TensorSpec(None, tf.string, name="image_bytes")
@@ -89,9 +90,10 @@ class ServedSegmentor(tf.Module):
             segmentor(tf.zeros([1, *crop, 3]), training=False)
         # Only the variables belong to what is saved: a compiled model also carries an optimizer with its slots.
         # TensorFlow's own, not Keras' around them: of those the C++ loader, and so TensorFlow Serving, restores none.
-        self._variables = [variable.value for variable in segmentor.variables]
+        inference = forward(segmentor, portable=True)
+        self._variables = [variable.value for variable in inference.variables]
         # One function that all signatures call, so that the network stands in the file once.
-        self._logits = _inference(segmentor)
+        self._logits = _inference(inference)
         self._crop = (int(crop[0]), int(crop[1]))
         self._class_names = tuple(class_names)
         self._colours = tuple(tuple(int(value) for value in colour) for colour in colours)
@@ -183,7 +185,7 @@ class ServedSegmentor(tf.Module):
         return maps[:, : size[0], : size[1]]
 
 
-def _inference(segmentor: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def _inference(segmentor: Forward) -> Callable[[tf.Tensor], tf.Tensor]:
     """The segmentor in inference mode as one function, float32 [B, H, W, 3] -> float32 [B, h, w, K]."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])

@@ -133,11 +133,17 @@ def adversarial_batches(
     )  # fmt: skip
 
 
-def map_maker(segmentor: keras.Model, crop: Size, grid: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def map_maker(segmentor: Callable[..., tf.Tensor], crop: Size, grid: int) -> Callable[[tf.Tensor], tf.Tensor]:
     """A traced function from padded images to the label maps on the grid that the buffer stores.
 
+    Args:
+      segmentor: (images, training=False) -> logits [B, h, w, K].
+      crop: the padded height and width.
+      grid: points along each axis.
+
     Returns:
-      float32 [B, H, W, 3] -> uint8 [B, G, G]: the arg-max of the very logits that the adversarial step samples from.
+      float32 [B, H, W, 3] -> uint8 [B, G, G]: the arg-max of the logits that the adversarial step samples from (up to
+      rounding, where the segmentor is folded).
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None, *crop, 3], tf.float32)])

@@ -1,0 +1,172 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from load_tf.segmentors import folding, mobilenet_v2
+from load_tf.segmentors.deeplab import Architecture, deeplab
+from load_tf.segmentors.folding import FoldedSegmentor, LiveSegmentor, forward
+from load_tf.segmentors.layers import DepthwiseConv
+from load_tf.segmentors.small import small_network
+
+K = 5
+
+
+def shake(model: keras.Model, seed: int = 0) -> keras.Model:
+    """Statistics and parameters as after training: a fresh batch norm is nearly the identity and would prove little."""
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        name = variable.path.rpartition("/")[2]
+        if name in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif name in ("beta", "moving_mean", "bias"):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def picture(size: tuple[int, int] = (33, 49), batch: int = 2) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(1).uniform(0, 255, (batch, *size, 3)), tf.float32)
+
+
+def own_network() -> keras.Model:
+    """What a user's model may hold: biases, groups, a norm that follows no convolution, a nested and a shared part."""
+    layers = keras.layers
+    inside = keras.Input((None, None, 8))
+    nested = keras.Model(inside, layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(inside)), name="nest")
+    images = keras.Input((None, None, 3))
+    first = layers.Conv2D(8, 3, strides=2, padding="same")(images)
+    normed = layers.BatchNormalization(epsilon=0.01, center=False)(first)
+    seen_twice = layers.Add()([first, normed])
+    shared, norm = layers.Conv2D(8, 1, groups=2), layers.BatchNormalization(scale=False)
+    again = norm(shared(layers.ReLU()(norm(shared(seen_twice)))))
+    deep = layers.BatchNormalization()(layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2)(again))
+    joined = layers.BatchNormalization()(layers.Concatenate()([deep, nested(again)]))
+    return keras.Model(images, layers.Conv2D(K, 1)(joined))
+
+
+def deeplab_of(backbone: str, output_stride: int) -> keras.Model:
+    if backbone == mobilenet_v2.SCOPE:
+        return deeplab(Architecture(backbone, K, mobilenet_v2.channels_of(0.25)), output_stride)
+    return deeplab(Architecture(backbone, K), output_stride)
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize(
+    ("make", "folded"),
+    [
+        # One convolution, 16 blocks of three and one of two, image pooling, five of ASPP's own pairs, decoder.
+        (lambda: deeplab_of(mobilenet_v2.SCOPE, 8), 1 + 16 * 3 + 2 + 1 + 1 + 6 + 1 + 1 + 4),
+        (lambda: small_network(K, 8, 8, 0), None),
+        (own_network, 4),
+    ],
+    ids=["mobilenet_v2", "small", "own"],
+)
+def test_folded_equals_the_model(make, folded: int | None, portable: bool) -> None:
+    model = shake(make())
+    fast = FoldedSegmentor(model, portable)
+    expected = model(picture(), training=False)
+    assert float(tf.reduce_max(tf.abs(expected))) > 0.1
+    np.testing.assert_allclose(fast(picture()), expected, rtol=1e-4, atol=1e-4)
+    norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+    assert fast.convolutions == (norms if folded is None else folded)
+
+
+def test_xception_in_the_sizes_of_the_paper_at_a_smaller_crop() -> None:
+    model = shake(deeplab_of("xception_41", 16))
+    fast = FoldedSegmentor(model)
+    expected = model(picture((65, 65), 1), training=False)
+    np.testing.assert_allclose(fast(picture((65, 65), 1)), expected, rtol=1e-4, atol=1e-4)
+    assert fast.convolutions == sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+
+
+def test_changes_arrive_with_a_refresh_and_not_before_without_a_new_trace() -> None:
+    model = shake(small_network(K, 8, 8, 0))
+    fast, traces = FoldedSegmentor(model), []
+
+    @tf.function
+    def logits(images: tf.Tensor) -> tf.Tensor:
+        traces.append(1)
+        return fast(images)
+
+    before = logits(picture())
+    shake(model, seed=7)
+    after = model(picture(), training=False)
+    assert float(tf.reduce_max(tf.abs(after - before))) > 0.1
+    assert float(tf.reduce_max(tf.abs(after - logits(picture())))) > 0.01
+    fast.refresh()
+    np.testing.assert_allclose(logits(picture()), after, rtol=1e-4, atol=1e-4)
+    assert len(traces) == 1
+
+
+def test_layers_that_are_not_folded_are_the_models_own() -> None:
+    model = shake(own_network())
+    fast = FoldedSegmentor(model)
+    last = model.layers[-1]
+    last.kernel.assign(2 * last.kernel)
+    np.testing.assert_allclose(fast(picture()), model(picture(), training=False), rtol=1e-4, atol=1e-4)
+
+
+def test_the_model_stays_what_it_was(tmp_path) -> None:
+    model = shake(own_network())
+    model.compile(optimizer="sgd", loss=lambda truth, logits: tf.reduce_mean(logits))
+    weights, config = model.get_weights(), model.get_config()
+    fast = FoldedSegmentor(model)
+    assert model.get_config() == config and not fast.model.compiled
+    assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights(), strict=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(loaded(picture()), model(picture()))
+
+
+def test_a_norm_behind_an_activation_is_left_alone() -> None:
+    images = keras.Input((None, None, 3))
+    active = keras.layers.Conv2D(4, 3, activation="relu")(images)
+    model = shake(keras.Model(images, keras.layers.BatchNormalization()(active)))
+    assert FoldedSegmentor(model).convolutions == 0
+
+
+class Subclassed(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = own_network()
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return 3 * self.inner(images, training=training)
+
+
+class OwnCall(keras.Model):
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        return 3 * super().call(images, training=training)
+
+
+def test_a_model_with_a_call_of_its_own_runs_as_it_is() -> None:
+    inner = own_network()
+    for model in (Subclassed(), OwnCall(inner.inputs, inner.outputs)):
+        shake(model)
+        live = forward(model)
+        assert isinstance(live, LiveSegmentor)
+        np.testing.assert_array_equal(live(picture()), model(picture(), training=False))
+
+
+def test_training_is_refused() -> None:
+    with pytest.raises(ValueError, match="train the model itself"):
+        FoldedSegmentor(own_network())(picture(), training=True)
+
+
+def test_native_dilation_is_used_only_where_the_kernel_honours_it(monkeypatch) -> None:
+    layer = DepthwiseConv(rate=2)
+    images = keras.Input((None, None, 3))
+    model = shake(keras.Model(images, keras.layers.BatchNormalization()(layer(images))))
+
+    def operations(portable: bool) -> set[str]:
+        fast = FoldedSegmentor(model, portable)
+        graph = tf.function(fast).get_concrete_function(tf.TensorSpec([1, 33, 33, 3])).graph
+        return {node.op for node in graph.as_graph_def().node} | {
+            node.op for function in graph.as_graph_def().library.function for node in function.node_def
+        }
+
+    assert "SpaceToBatchND" in operations(portable=True)
+    monkeypatch.setattr(folding, "has_native_dilation", lambda: False)
+    assert "SpaceToBatchND" in operations(portable=False)
+    monkeypatch.setattr(folding, "has_native_dilation", lambda: True)
+    assert "SpaceToBatchND" not in operations(portable=False)
