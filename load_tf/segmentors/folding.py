@@ -124,10 +124,6 @@ class FoldedSegmentor:
         return len(self._folded)
 
     def _rebuild(self, model: keras.Model) -> keras.Model:
-        # A bare model over the same layers: cloning would compile what the user's is compiled with.
-        bare = keras.Model(model.inputs, model.outputs if len(model.outputs) > 1 else model.outputs[0])
-        if type(model).call is not type(bare).call and not isinstance(model, keras.Sequential):
-            raise TypeError(f"{type(model).__name__} has a call of its own.")
         convolved: dict[int, tuple[keras.KerasTensor, keras.layers.Layer, keras.KerasTensor]] = {}
 
         def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
@@ -140,7 +136,7 @@ class FoldedSegmentor:
                 convolved[id(outputs)] = (outputs, layer, args[0])
             return outputs
 
-        return keras.models.clone_model(bare, clone_function=self._same_layer, call_function=call)
+        return keras.models.clone_model(graph_of(model), clone_function=self._same_layer, call_function=call)
 
     def _same_layer(self, layer: keras.layers.Layer) -> keras.layers.Layer:
         """The layer itself, or a nested model rebuilt."""
@@ -148,7 +144,7 @@ class FoldedSegmentor:
             return layer
         try:
             return self._rebuild(layer)
-        except (TypeError, AttributeError):  # subclassed: it has no graph to look into
+        except TypeError:
             return layer
 
     def _fold(self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> FoldedConvolution:
@@ -175,6 +171,22 @@ class LiveSegmentor:
         return getattr(self.model, "variables", ())
 
 
+def graph_of(model: keras.Model) -> keras.Model:
+    """A bare functional model over a model's own layers, for `keras.models.clone_model`.
+
+    Cloning the model itself would also compile the clone with what the user's is compiled with.
+
+    Raises:
+      TypeError: if the model has a `call` of its own, or was never built, so that its layers' order is not known.
+    """
+    if not getattr(model, "inputs", None):
+        raise TypeError(f"{type(model).__name__} has no graph of layers")
+    bare = keras.Model(model.inputs, model.outputs if len(model.outputs) > 1 else model.outputs[0])
+    if type(model).call is not type(bare).call and not isinstance(model, keras.Sequential):
+        raise TypeError(f"{type(model).__name__} has a call of its own")
+    return bare
+
+
 def forward(model: Callable[..., tf.Tensor], portable: bool = False) -> Forward:
     """The fastest forward pass of a segmentor that gives the same logits, up to rounding (1e-4).
 
@@ -188,7 +200,7 @@ def forward(model: Callable[..., tf.Tensor], portable: bool = False) -> Forward:
     if isinstance(model, keras.Model):
         try:
             return FoldedSegmentor(model, portable)
-        except (TypeError, AttributeError):  # subclassed, or never built
+        except TypeError:
             pass
     return LiveSegmentor(model)
 

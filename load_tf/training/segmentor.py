@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
+from load_tf.training.checkpointing import CheckpointedNetwork
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,8 @@ class AdversarialTraining:
       reset_momentum: the momentum of a cycle starts from zero; False: it goes on from the cycle before.
       average: what is evaluated, and becomes the peak, is `a <- average * a + (1 - average) * w` over a cycle's
         iterations, which starts at the start model; in [0, 1), 0 is the weights themselves.
+      checkpointing: hold a few of the segmentor's activations only and compute the others again for the gradient: a
+        fraction of the memory for a third more time, the same result (`load_tf.training.checkpointing`).
     """
 
     batch_size: int = 5
@@ -42,6 +45,7 @@ class AdversarialTraining:
     trainable: str = ".*"
     reset_momentum: bool = True
     average: float = 0.0
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "updates_per_iteration"):
@@ -79,6 +83,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
         self.crop, self.num_classes, self.strategy = crop, num_classes, strategy
+        self.network = CheckpointedNetwork(segmentor, crop) if settings.checkpointing else None
         self.trained = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]
         if not self.trained:
             raise UserError(
@@ -146,14 +151,22 @@ class SegmentorTrainer(orbit.StandardTrainer):
     def _gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
         """Gradients of one replica's share of the loss, whose sum over replicas is that of the global batch."""
         share = self.share_of_batch(tf.shape(batch["images"])[0])
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([v.value for v in self.trained])
-            loss, measures = self.objective(self.segmentor(batch["images"], training=False), batch)
-        gradients = tape.gradient(loss, [v.value for v in self.trained])
+        loss, measures, gradients = self._loss_and_gradients(batch)
         norm = tf.linalg.global_norm(gradients)
         measured = {"loss": loss, "gradient_norm": norm * share}
         measured |= {name: share * value for name, value in measures.items()}
         return gradients, measured, tf.math.is_finite(loss) & tf.math.is_finite(norm)
+
+    def _loss_and_gradients(
+        self, batch: dict[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        variables = [v.value for v in self.trained]
+        if self.network:
+            return self.network.gradients(batch["images"], lambda logits: self.objective(logits, batch), variables)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss, measures = self.objective(self.segmentor(batch["images"], training=False), batch)
+        return loss, measures, tape.gradient(loss, variables)
 
     def train_loop_end(self) -> dict[str, float | bool]:
         updates = float(self._updates.numpy())

@@ -1,0 +1,251 @@
+"""How fast label maps are made: `python -m benchmarks.inference --network=xception_65 [--output_stride=16]`.
+
+Our evaluator and our SavedModel against the plain Keras forward pass, the same graph in TensorFlow 1's session (with
+variables, and frozen), TFLite and OpenVINO (`pip install -e .[bench]`), each from images in memory to label maps, and
+the floor: the network's multiply-adds at the rate of a matrix product. All are timed in turn.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from benchmarks import timing
+from load_tf.data.dataset import Example, ExampleList
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.plan import Runtime
+from load_tf.segmentors import labelling, mobilenet_v2
+from load_tf.segmentors.deeplab import Architecture, deeplab
+from load_tf.segmentors.folding import FoldedSegmentor
+from load_tf.segmentors.official_checkpoint import from_official_checkpoint
+from load_tf.serving import lite, loaded, saved_model
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("network", "xception_65", ["xception_65", "MobilenetV2"], "The backbone.")
+flags.DEFINE_integer("output_stride", 16, "Of the features: 8 or 16.")
+flags.DEFINE_integer("size", 513, "Height and width of the images in pixels, 16 k + 1.")
+flags.DEFINE_integer("images", 4, "Images in a call.")
+flags.DEFINE_integer("repeats", 7, "Rounds.")
+flags.DEFINE_integer("threads", 0, "Threads; 0: one for each core.")
+flags.DEFINE_string("checkpoint", None, "An official checkpoint in place of keyed weights.")
+flags.DEFINE_multi_string("skip", [], "Candidates to leave out, by the beginning of their name.")
+
+CLASSES = 21
+EVALUATED = 6
+"""Batches in a call of the evaluator: what starting it costs stands for hundreds of images in a run."""
+EVALUATOR, PLAIN, FROZEN = "load_tf evaluator", "TF1 session, variables", "TF1 session, frozen"
+
+Candidate = Callable[[], object]
+
+
+def main(_: list[str]) -> None:
+    """Prints one table."""
+
+    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
+    size, count = FLAGS.size, FLAGS.images
+    model = _model()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    images = tf.constant(pixels, tf.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        makers: dict[str, Callable[[], Candidate]] = {
+            EVALUATOR: lambda: _evaluator(model, pixels),
+            "load_tf SavedModel": lambda: _saved_model(model, pixels, folder),
+            "Keras forward, plain": lambda: _keras(model, images),
+            PLAIN: lambda: _session(model, images, frozen=False),
+            FROZEN: lambda: _session(model, images, frozen=True),
+            "TFLite (XNNPACK)": lambda: _tflite(model, pixels, folder),
+            "OpenVINO, float32": lambda: _openvino(model, images, folder),
+        }
+        candidates = {}
+        for name, make in makers.items():
+            if not any(name.startswith(skipped) for skipped in FLAGS.skip):
+                try:
+                    candidates[name] = make()
+                except ImportError as error:
+                    print(f"{name}: left out, {error}.")
+        rate, rates = timing.matrix_rate(), []
+
+        def measure_rate() -> None:
+            rates.append(rate())
+
+        measured = timing.in_turn({**candidates, "": measure_rate}, FLAGS.repeats)
+    floor = count * multiply_adds(model, size) / np.median(rates)
+    print(
+        f"\n{FLAGS.network}, output stride {FLAGS.output_stride}, {size} x {size}, {count} images a call, "
+        f"{FLAGS.repeats} rounds; {timing.machine()}, Keras {keras.__version__}.\n"
+        f"Floor: {multiply_adds(model, size) / 1e9:.2f} G multiply-adds an image, matrix products at "
+        f"{np.median(rates) / 1e9:.0f} G a second.\n"
+    )
+    rows = [_row(name, measured[name], measured, floor) for name in candidates]
+    rows.append(
+        ["floor", f"{1e3 * floor / count:.1f}", "", f"{count / floor:.2f}", *_ratios(floor, measured, floor), ""]
+    )
+    print(timing.table(["", "ms an image", "spread", "images/s", "/ plain", "/ frozen", "/ floor", "MiB"], rows))
+
+
+def _row(name: str, own: timing.Measured, all_: dict[str, timing.Measured], floor: float) -> list[str]:
+    count = FLAGS.images * (EVALUATED if name == EVALUATOR else 1)
+    return [
+        name,
+        f"{1e3 * own.median / count:.1f}",
+        f"{100 * own.spread:.0f} %",
+        f"{count / own.median:.2f}",
+        *_ratios(own.median * FLAGS.images / count, all_, floor),
+        f"{own.memory:.0f}",
+    ]
+
+
+def _ratios(seconds: float, all_: dict[str, timing.Measured], floor: float) -> list[str]:
+    """Speed over the speeds of the references."""
+    references = [all_[name].median if name in all_ else None for name in (PLAIN, FROZEN)]
+    return ["" if other is None else f"{other / seconds:.2f}" for other in [*references, floor]]
+
+
+def _model() -> keras.Model:
+
+    if FLAGS.checkpoint:
+        return from_official_checkpoint(FLAGS.checkpoint, FLAGS.output_stride)
+    small = FLAGS.network == mobilenet_v2.SCOPE
+    # As the published checkpoints are: MobileNetV2 without atrous branches and decoder.
+    architecture = Architecture(
+        FLAGS.network,
+        CLASSES,
+        mobilenet_v2.channels_of(1.0) if small else (),
+        atrous=not small,
+        decoder=not small,
+    )
+    return deeplab(architecture, FLAGS.output_stride)
+
+
+def _evaluator(model: keras.Model, pixels: np.ndarray) -> Candidate:
+
+    label = np.zeros(pixels.shape[1:3], np.uint8)
+    many = [*pixels] * EVALUATED
+    split = ExampleList([Example(image, label, str(i)) for i, image in enumerate(many)])
+    evaluator = Evaluator(model, split, pixels.shape[1:3], CLASSES, len(pixels))
+    return lambda: evaluator.evaluate(description="")
+
+
+def _saved_model(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
+
+    loaded = tf.saved_model.load(str(_export(model, pixels.shape[1], folder)))
+    signature, images = loaded.signatures["serving_default"], tf.constant(pixels)
+    return lambda: (loaded, signature(images=images)["label_maps"].numpy())
+
+
+def _export(model: keras.Model, size: int, folder: str) -> Path:
+
+    names = [str(k) for k in range(CLASSES)]
+    return saved_model.export(
+        model, Path(folder) / "saved_model", crop=(size, size), class_names=names, colours=[(0, 0, 0)] * CLASSES
+    )
+
+
+def _label_maps(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+
+    return tf.function(lambda x: labelling.label_maps(model(x, training=False), tf.shape(x)[1:3]))
+
+
+def _keras(model: keras.Model, images: tf.Tensor) -> Candidate:
+    step = _label_maps(model)
+    return lambda: step(images).numpy()
+
+
+def _session(model: keras.Model, images: tf.Tensor, frozen: bool) -> Candidate:
+    """The plain graph as TensorFlow 1 runs it, its weights variables or constants."""
+
+    v1 = tf.compat.v1
+    concrete = _label_maps(model).get_concrete_function(tf.TensorSpec(images.shape, tf.float32))
+    captured = {
+        inside.name: outside for outside, inside in zip(concrete.captured_inputs, concrete.inputs[1:], strict=True)
+    }
+    values = {variable.handle.ref(): variable.numpy() for variable in concrete.graph.variables}
+    named = {name: values[handle.ref()] for name, handle in captured.items()}
+    if frozen:
+        concrete = convert_variables_to_constants_v2(concrete)
+    graph = tf.Graph()
+    with graph.as_default():
+        # A variable: a constant would be folded, and a fed array copied in every call.
+        feeds = {concrete.inputs[0].name: v1.Variable(images.numpy(), use_resource=True, name="images").value()}
+        if not frozen:
+            variables = {name: v1.Variable(value, use_resource=True) for name, value in named.items()}
+            feeds |= {name: variable.handle for name, variable in variables.items()}
+        mapped = v1.import_graph_def(
+            concrete.graph.as_graph_def(), input_map=feeds, return_elements=[concrete.outputs[0].name], name=""
+        )
+        threads = tf.config.threading
+        session = v1.Session(
+            graph=graph,
+            config=v1.ConfigProto(
+                intra_op_parallelism_threads=threads.get_intra_op_parallelism_threads(),
+                inter_op_parallelism_threads=threads.get_inter_op_parallelism_threads(),
+            ),
+        )
+        session.run(v1.global_variables_initializer())
+    call = session.make_callable(mapped[0])
+    return lambda: call()
+
+
+def _tflite(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
+
+    size = pixels.shape[1]
+    content = lite.convert(loaded.load(_export(model, size, folder)), (size, size))
+    interpreter = tf.lite.Interpreter(
+        model_content=content, num_threads=tf.config.threading.get_intra_op_parallelism_threads()
+    )
+    interpreter.allocate_tensors()
+    taken, given = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run() -> None:
+        for image in pixels:
+            interpreter.set_tensor(taken, image[np.newaxis])
+            interpreter.invoke()
+            interpreter.get_tensor(given)
+
+    return run
+
+
+def _openvino(model: keras.Model, images: tf.Tensor, folder: str) -> Candidate:
+    import openvino
+
+    class Module(tf.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.folded = FoldedSegmentor(model, portable=True)
+            self.kept = [variable.value for variable in self.folded.variables]
+
+        @tf.function(input_signature=[tf.TensorSpec(images.shape, tf.float32)])
+        def label_maps(self, x: tf.Tensor) -> tf.Tensor:
+
+            return labelling.label_maps(self.folded(x), images.shape[1:3])
+
+    module, path = Module(), str(Path(folder) / "openvino")
+    tf.saved_model.save(module, path, signatures=module.label_maps)
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    compiled, array = openvino.compile_model(openvino.convert_model(path), "CPU", options), images.numpy()
+    return lambda: compiled(array)
+
+
+def multiply_adds(model: keras.Model, size: int) -> int:
+    """Multiply-adds of the convolutions for one image of size x size pixels."""
+
+    concrete = tf.function(lambda x: model(x, training=False)).get_concrete_function(
+        tf.TensorSpec([1, size, size, 3], tf.float32)
+    )
+    total = 0
+    for operation in concrete.graph.get_operations():
+        if operation.type in ("Conv2D", "DepthwiseConv2dNative"):
+            kernel = operation.inputs[1].shape
+            per_output = np.prod(kernel[:3]) if operation.type == "Conv2D" else np.prod(kernel[:2])
+            total += int(np.prod(operation.outputs[0].shape) * per_output)
+    return total
+
+
+if __name__ == "__main__":
+    app.run(main)
