@@ -16,11 +16,11 @@ from absl import app, flags
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from benchmarks import timing
+from benchmarks.networks import CLASSES, network
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.plan import Runtime
-from load_tf.segmentors import labelling, mobilenet_v2
-from load_tf.segmentors.deeplab import Architecture, deeplab
+from load_tf.segmentors import labelling
 from load_tf.segmentors.folding import FoldedSegmentor
 from load_tf.segmentors.official_checkpoint import from_official_checkpoint
 from load_tf.serving import lite, loaded, saved_model
@@ -35,7 +35,6 @@ flags.DEFINE_integer("threads", 0, "Threads; 0: one for each core.")
 flags.DEFINE_string("checkpoint", None, "An official checkpoint in place of keyed weights.")
 flags.DEFINE_multi_string("skip", [], "Candidates to leave out, by the beginning of their name.")
 
-CLASSES = 21
 EVALUATED = 6
 """Batches in a call of the evaluator: what starting it costs stands for hundreds of images in a run."""
 EVALUATOR, PLAIN, FROZEN = "load_tf evaluator", "TF1 session, variables", "TF1 session, frozen"
@@ -107,19 +106,9 @@ def _ratios(seconds: float, all_: dict[str, timing.Measured], floor: float) -> l
 
 
 def _model() -> keras.Model:
-
     if FLAGS.checkpoint:
         return from_official_checkpoint(FLAGS.checkpoint, FLAGS.output_stride)
-    small = FLAGS.network == mobilenet_v2.SCOPE
-    # As the published checkpoints are: MobileNetV2 without atrous branches and decoder.
-    architecture = Architecture(
-        FLAGS.network,
-        CLASSES,
-        mobilenet_v2.channels_of(1.0) if small else (),
-        atrous=not small,
-        decoder=not small,
-    )
-    return deeplab(architecture, FLAGS.output_stride)
+    return network(FLAGS.network, FLAGS.output_stride)
 
 
 def _evaluator(model: keras.Model, pixels: np.ndarray) -> Candidate:
@@ -146,7 +135,7 @@ def _export(model: keras.Model, size: int, folder: str) -> Path:
     )
 
 
-def _label_maps(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def _label_maps(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
 
     return tf.function(lambda x: labelling.label_maps(model(x, training=False), tf.shape(x)[1:3]))
 

@@ -153,7 +153,7 @@ class AdversarialGame:
         self.updates += per_iteration
         self._changed |= {"segmentor", "average"}
         finite = bool(measures.pop("finite"))
-        if not health.all_finite(self.segmentor.variables):
+        if not self.present.variables_are_finite():
             self.present.put_back()
             finite = False
         if self.average:
@@ -182,6 +182,7 @@ class AdversarialGame:
                 self.updates,
                 end - self.updates,
                 origin.training if origin else None,
+                self.segmentor_trainer.needs_truth,
             )
             stream = _Stream(self.updates, end, origin)
         self._stream = stream._replace(next=self.updates + per_iteration)

@@ -1,15 +1,12 @@
 """Whether the game teaches anything: plain-language warnings for the states in which it can't.
 
 A discriminator at chance has no gradient worth following, a perfect one has found something other than labels or has
-saturated, and a segmentor that does not move learns nothing from either. Numbers that are no longer numbers are found
-here, too.
+saturated, and a segmentor that does not move learns nothing from either. Numbers that are no longer numbers stop
+a training here, too.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-
-import keras
-import tensorflow as tf
+from collections.abc import Mapping
 
 from load_tf.errors import UserError
 
@@ -49,12 +46,6 @@ def segmentor_warning(changed_share: float | None, gradient_norm: float | None) 
             "the end of the cycle; raise AdversarialTraining.learning_rate or the updates per iteration"
         )
     return None
-
-
-def all_finite(variables: Sequence[keras.Variable]) -> bool:
-    """Whether no variable holds a NaN or an infinity; integers are always finite."""
-    floats = [v.value for v in variables if v.value.dtype.is_floating]
-    return bool(tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(v)) for v in floats]))) if floats else True
 
 
 def refuse_non_finite(what: str, where: str, setting: str, **values: float) -> None:

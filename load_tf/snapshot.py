@@ -48,6 +48,12 @@ class Snapshot:
         moved = tf.linalg.global_norm([tf.cast(variable - copy, tf.float32) for copy, variable in pairs])
         return tf.math.divide_no_nan(moved, tf.linalg.global_norm([tf.cast(copy, tf.float32) for copy, _ in pairs]))
 
+    @tf.function
+    def variables_are_finite(self) -> tf.Tensor:
+        """bool: whether no variable holds a NaN or an infinity now; integers are always finite."""
+        floats = [v for v in self._variables if v.dtype.is_floating]
+        return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v)) for v in floats])
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {name: copy.numpy() for name, copy in zip(self._names, self._copies, strict=True)}
 

@@ -1,6 +1,5 @@
 """The warnings: each where it belongs, none where the game is well."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -49,18 +48,6 @@ def test_of_the_discriminator(values: dict[str, float], word: str | None) -> Non
 def test_of_the_segmentor(changed: float | None, gradient: float | None, word: str | None) -> None:
     text = segmentor_warning(changed, gradient)
     assert text is None if word is None else word in text
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_one_bad_number_is_found(bad: float) -> None:
-    variables = [keras.Variable(np.arange(12.0).reshape(3, 4)), keras.Variable(np.array([3, 4]), dtype="int32")]
-    assert health.all_finite(variables)
-    assert health.all_finite(variables[1:]) and health.all_finite([])
-    values = np.arange(12.0).reshape(3, 4)
-    values[2, 1] = bad
-    variables[0].assign(values)
-    assert not health.all_finite(variables)
-    assert not health.all_finite(variables[::-1])
 
 
 def test_the_sentence_names_value_place_and_advice() -> None:

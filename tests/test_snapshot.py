@@ -97,3 +97,18 @@ def test_another_networks_weights_are_refused(stored: list[keras.Variable], mess
     with pytest.raises(UserError, match=message):
         arrays_to_variables(variables_to_arrays(stored), present)
     assert values(present) == values(variables())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_number_that_is_not_finite_is_found(bad: float) -> None:
+    values = np.arange(12.0).reshape(3, 4)
+    variables = [keras.Variable(values), keras.Variable(np.array([3, 4]), dtype="int32"), keras.Variable(1.0)]
+    for order in (variables, variables[::-1]):
+        snapshot = Snapshot(order)
+        assert snapshot.variables_are_finite()
+        spoilt = values.copy()
+        spoilt[2, 1] = bad
+        variables[0].assign(spoilt)
+        assert not snapshot.variables_are_finite()
+        variables[0].assign(values)
+        assert snapshot.variables_are_finite()

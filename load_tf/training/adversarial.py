@@ -84,6 +84,7 @@ def adversarial_batches(
     first_update: int,
     updates: int,
     start_maps: np.ndarray | None = None,
+    with_truth: bool = False,
 ) -> tf.data.Dataset:
     """The images of a run's updates `first_update` to `first_update + updates`, in the keyed order of D_t.
 
@@ -96,11 +97,12 @@ def adversarial_batches(
       first_update: the run's, not the cycle's.
       updates: how many.
       start_maps: uint8 [N, G, G], the maps of the model that what changes is measured from; None: the truth.
+      with_truth: whether to add `truth`, for objectives with a pixel-wise term.
 
     Returns:
-      Elements with `images` float32 [B, H, W, 3] and `truth` uint8 [B, H, W], both padded to the crop (the truth is for
-      objectives with a pixel-wise term), `grid_images` uint8 [B, G, G, 3], `labels` uint8 [B, G, G] (only to mask
-      void), `start_maps` uint8 [B, G, G] and `key` int32 [2], of the Gumbel noise.
+      Elements with `images` float32 [B, H, W, 3], padded to the crop, `grid_images` uint8 [B, G, G, 3], `labels` uint8
+      [B, G, G] (only to mask void), `start_maps` uint8 [B, G, G], `key` int32 [2], of the Gumbel noise, and on request
+      `truth` uint8 [B, H, W], padded as the images.
     """
     batch_size, grid = settings.batch_size, examples.images.shape[1]
     if start_maps is None:
@@ -109,28 +111,28 @@ def adversarial_batches(
     def batch(update: int) -> tuple[np.ndarray, ...]:
         index = np.fromiter(image_order(len(split), seed, update * batch_size, batch_size), np.int64)
         images = np.full((batch_size, *crop, 3), PADDING_VALUE, np.float32)
-        truth = np.full((batch_size, *crop), IGNORE_LABEL, np.uint8)
+        truth = np.full((batch_size, *crop), IGNORE_LABEL, np.uint8) if with_truth else None
         for row, i in enumerate(index):
             image, label, _ = split[i]
             images[row, : image.shape[0], : image.shape[1]] = image
-            truth[row, : label.shape[0], : label.shape[1]] = label
+            if truth is not None:
+                truth[row, : label.shape[0], : label.shape[1]] = label
         noise_key = key(seed, "gumbel", update)
-        return images, truth, examples.images[index], examples.labels[index], start_maps[index], noise_key
+        on_grid = (examples.images[index], examples.labels[index], start_maps[index])
+        return images, *on_grid, noise_key, *(() if truth is None else (truth,))
 
+    names = ("images", "grid_images", "labels", "start_maps", "key", "truth")
     specification = (
         tf.TensorSpec([batch_size, *crop, 3], tf.float32),
-        tf.TensorSpec([batch_size, *crop], tf.uint8),
         tf.TensorSpec([batch_size, grid, grid, 3], tf.uint8),
         tf.TensorSpec([batch_size, grid, grid], tf.uint8),
         tf.TensorSpec([batch_size, grid, grid], tf.uint8),
         tf.TensorSpec([2], tf.int32),
+        *([tf.TensorSpec([batch_size, *crop], tf.uint8)] if with_truth else []),
     )
     return stream(batch, range(first_update, first_update + updates), specification).map(
-        lambda images, truth, grid_images, labels, maps, key: {
-            "images": images, "truth": truth, "grid_images": grid_images, "labels": labels, "start_maps": maps,
-            "key": key,
-        }
-    )  # fmt: skip
+        lambda *values: dict(zip(names, values, strict=False))
+    )
 
 
 def map_maker(segmentor: Callable[..., tf.Tensor], crop: Size, grid: int) -> Callable[[tf.Tensor], tf.Tensor]:

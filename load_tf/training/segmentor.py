@@ -72,6 +72,9 @@ class SegmentorTrainer(orbit.StandardTrainer):
     measures: tuple[str, ...] = ()
     """What `objective` measures beside the loss."""
 
+    needs_truth: bool = False
+    """Whether `objective` takes the pixels' `truth`."""
+
     def __init__(
         self,
         segmentor: keras.Model,

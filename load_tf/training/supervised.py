@@ -25,6 +25,8 @@ def mean_cross_entropy(logits: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
 class SupervisedTrainer(SegmentorTrainer):
     """Cross-entropy only, on the same images in the same order as the adversary's updates."""
 
+    needs_truth = True
+
     def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return mean_cross_entropy(logits, batch["truth"]), {}
 
@@ -33,6 +35,7 @@ class HybridTrainer(AdversarialTrainer):
     """Cross-entropy plus `weight` times the adversarial loss; `cross_entropy` is measured beside their sum."""
 
     measures: tuple[str, ...] = (*AdversarialTrainer.measures, "cross_entropy")
+    needs_truth = True
 
     def __init__(
         self,
