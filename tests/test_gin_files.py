@@ -22,11 +22,13 @@ NEEDS = {
     "voc.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "voc_mobilenetv2.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "voc_mobilenetv2_valsplit.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
+    "voc_mobilenetv2_convolutional.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "cityscapes.gin": {"checkpoint": CHECKPOINT},
     "study_synthetic.gin": {},
     "study_camvid.gin": {"data_dir": "data/camvid"},
     "study_ablation.gin": {"data_dir": "data/camvid"},
     "study_camvid_long.gin": {"data_dir": "data/camvid"},
+    "study_camvid_short.gin": {"data_dir": "data/camvid"},
     "paper.gin": {},
 }
 """What each takes from the shared folder to be assembled; where its own checkpoint is not there, the small one."""
@@ -34,6 +36,7 @@ NEEDS = {
 BASE = {
     "study_ablation.gin": "study_camvid.gin",
     "study_camvid_long.gin": "study_camvid.gin",
+    "study_camvid_short.gin": "study_camvid.gin",
     "paper.gin": "demo.gin",
 }
 """Files that change another one."""
