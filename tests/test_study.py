@@ -76,6 +76,20 @@ STUDY = Study(
 )
 
 
+def test_a_variant_is_set_against_the_first_over_the_seeds_that_both_have() -> None:
+    first = [comparison.Result(result(after=0.6, seed=seed)) for seed in (0, 1)]
+    better = [comparison.Result(result(after=after, seed=seed)) for seed, after in ((1, 0.7), (2, 0.9))]
+    difference = comparison.mean_difference(first, better)
+    assert difference is not None
+    # All groups are alike, so that nothing is left to chance; the seed that only one of them has does not count.
+    assert [100 * v for v in (difference.gain, difference.low, difference.high)] == pytest.approx([10] * 3, abs=0.1)
+    assert comparison.mean_difference(first, better[1:]) is None
+    rows = comparison.table({"a": first, "b": better}).splitlines()
+    cells = {row.split(" | ")[0]: row.split(" | ") for row in reversed(rows) if row.startswith("| ")}
+    place = cells["| variant"].index("against the first")
+    assert cells["| a"][place] == "" and cells["| b"][place].startswith("+10.0")
+
+
 def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Path) -> None:
     command, log = fake(tmp_path)
     make(STUDY, tmp_path / "runs", tmp_path / "results", command)
@@ -96,7 +110,7 @@ def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Pat
     make(STUDY, tmp_path / "runs", tmp_path / "results", command)
     assert len(log.read_text().splitlines()) == len(calls)
     table = (tmp_path / "results" / "table.md").read_text()
-    row = r"\| LoAd \| 0\.1 \| 2 \| \+4\.00 \| \*\*(\S+)\*\* \| \1 to \1 \| 0\.00 \| .* \| -10\.0 \| 2/4 \| 90 % \|"
+    row = r"\| LoAd \| 0\.1 \| 2 \| \+4\.00 \| \*\*(\S+)\*\* \| \1 to \1 \|  \| 0\.00 \| .* \| -10\.0 \| 2/4 \| 90 % \|"
     assert float(re.search(row, table)[1]) == pytest.approx(20, abs=0.1)
     assert table.count("| descent | 0.1 |") == 1 and "stage 1 |" not in table
 

@@ -16,8 +16,8 @@ from load_tf.report import canvas
 
 _COLOURS = (canvas.VERMILLION, canvas.BLUE, canvas.GREEN, canvas.ORANGE, canvas.SKY, "#CC79A7", canvas.GREY)
 _HEADER = (
-    "| variant | rate | seeds | hold-out gain | **untouched gain** | 95 % interval | spread | per seed | worst | "
-    "diverged | pairs | min | MiB |"
+    "| variant | rate | seeds | hold-out gain | **untouched gain** | 95 % interval | against the first | spread | "
+    "per seed | worst | diverged | pairs | min | MiB |"
 )
 
 
@@ -86,6 +86,16 @@ def mean_gain(runs: Sequence[Result]) -> MeanGain:
     return over_seeds_and_images(before, after)
 
 
+def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
+    """What a variant's results are better by than another's on untouched images; None if they share no seed."""
+    others = {run.values["seed"]: run for run in first}
+    pairs = [(others[run.values["seed"]], run) for run in runs if run.values["seed"] in others]
+    if not pairs:
+        return None
+    before, after = (np.array([run.values["counts_after"] for run in side]) for side in zip(*pairs, strict=True))
+    return over_seeds_and_images(before, after)
+
+
 def table(found: Mapping[str, Sequence[Result]]) -> str:
     """Markdown: a row per variant, then the classes' gains."""
     first = next(iter(found.values()))[0].values
@@ -99,13 +109,16 @@ def table(found: Mapping[str, Sequence[Result]]) -> str:
         "draws.",
         "",
         _HEADER,
-        "|---|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|",
     ]
-    lines += [_row(variant, runs) for variant, runs in found.items() if any(run.values["curve"] for run in runs)]
+    compared = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
+    reference = next(iter(compared.values()), [])
+    lines += [_row(variant, runs, reference) for variant, runs in compared.items()]
     lines += [
         "",
-        "*worst*: lowest hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower "
-        "bound or a number that is not finite, of all. *pairs*: the discriminator's last pair accuracy. *min*: "
+        "*against the first*: the untouched gain less that of the first row, with its interval. *worst*: lowest "
+        "hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower bound or "
+        "a number that is not finite, of all. *pairs*: the discriminator's last pair accuracy. *min*: "
         "wall-clock minutes of a run after stage 1, *MiB*: its peak memory; means and maximum over seeds.",
         "",
         *_starts(found),
@@ -115,8 +128,9 @@ def table(found: Mapping[str, Sequence[Result]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(variant: str, runs: Sequence[Result]) -> str:
+def _row(variant: str, runs: Sequence[Result], first: Sequence[Result]) -> str:
     gain = mean_gain(runs)
+    against = None if runs is first else mean_difference(first, runs)
     ends = [reason for run in runs for reason in run.values["cycle_ends"]]
     diverged = sum(reason in ("lower_bound", "non_finite") for reason in ends)
     worst = min(np.nanmin(run.curve) - run.curve[0] for run in runs)
@@ -128,6 +142,7 @@ def _row(variant: str, runs: Sequence[Result]) -> str:
         f"{100 * np.mean([run.holdout_gain for run in runs]):+.2f}",
         f"**{100 * gain.gain:+.2f}**",
         f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}",
+        _with_interval(against) if against else "",
         f"{100 * gain.spread:.2f}",
         " ".join(_seed(run) for run in runs),
         f"{100 * worst:+.1f}",
@@ -137,6 +152,10 @@ def _row(variant: str, runs: Sequence[Result]) -> str:
         f"{max(run.values['peak_mib'] for run in runs):.0f}",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _with_interval(gain: MeanGain) -> str:
+    return f"{100 * gain.gain:+.2f} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
 
 
 def _seed(run: Result) -> str:

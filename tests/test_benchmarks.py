@@ -1,0 +1,40 @@
+"""What the benchmarks count and how they time; the numbers themselves are measured by hand (docs/performance.md)."""
+
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks import timing
+from benchmarks.inference import multiply_adds
+from benchmarks.networks import network
+
+
+@pytest.mark.parametrize(
+    ("backbone", "published", "tolerance"), [("xception_65", 54.17e9, 0.01), ("MobilenetV2", 2.75e9, 0.03)]
+)
+def test_multiply_adds_are_the_published_ones(backbone: str, published: float, tolerance: float) -> None:
+    assert multiply_adds(network(backbone, 16), 513) == pytest.approx(published, rel=tolerance)
+
+
+def test_candidates_are_timed_in_turn_after_two_calls_each() -> None:
+    calls = []
+
+    def slow() -> None:
+        calls.append("slow")
+        time.sleep(0.02)
+
+    measured = timing.in_turn({"slow": slow, "fast": lambda: calls.append("fast")}, repeats=3)
+    assert calls == ["slow", "slow", "fast", "fast", *["slow", "fast"] * 3]
+    assert measured["slow"].median >= 0.02 > measured["fast"].median and len(measured["fast"].seconds) == 3
+
+
+def test_memory_is_what_a_call_takes_beyond_what_is_held() -> None:
+    held = np.ones(2**23)
+    measured = timing.in_turn({"takes 256 MiB": lambda: np.ones(2**25).sum(), "takes nothing": held.sum}, repeats=1)
+    assert measured["takes 256 MiB"].memory == pytest.approx(256, abs=32)
+    assert measured["takes nothing"].memory < 32
+
+
+def test_a_table_in_markdown() -> None:
+    assert timing.table(["", "ms"], [["a", "1"]]) == "|  | ms |\n| --- | --: |\n| a | 1 |"
