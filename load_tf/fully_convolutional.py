@@ -8,6 +8,7 @@ of its last layer: up-sampling them to the map's would repeat every verdict, and
 import keras
 import tensorflow as tf
 
+from load_tf.conditioning import RowsOf
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.randomness import key
 
@@ -43,6 +44,10 @@ class FullyConvolutionalDiscriminator(ConditionalDiscriminator):
         return cls(keras.Model(inputs, x, name="fully_convolutional"), settings)
 
     @property
+    def networks(self) -> list[keras.Layer]:
+        return [self.network]
+
+    @property
     def variables(self) -> list[keras.Variable]:
         return list(self.network.variables)
 
@@ -50,13 +55,20 @@ class FullyConvolutionalDiscriminator(ConditionalDiscriminator):
     def trainable_variables(self) -> list[keras.Variable]:
         return list(self.network.trainable_variables)
 
-    def __call__(self, inputs: tf.Tensor, training: bool, dropout_key: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        inputs: tf.Tensor,
+        training: bool,
+        dropout_key: tf.Tensor | None = None,
+        place: RowsOf | None = None,
+    ) -> tf.Tensor:
         """Logits of "here this map is ground truth"; it has neither dropout nor batch norm.
 
         Args:
           inputs: from `inputs`.
           training: makes no difference.
           dropout_key: not used.
+          place: not used.
 
         Returns:
           float32 [B, G / 32, G / 32], rounded up.

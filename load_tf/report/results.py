@@ -319,7 +319,7 @@ def write_environment(directory: RunDirectory, plan: "Plan") -> None:
     Raises:
       UserError: naming what differs.
     """
-    environment = plan.runtime.environment()
+    environment = plan.runtime.environment(plan.strategy)
     file = directory.path / "environment.json"
     if file.is_file() and directory.state:
         try:

@@ -1,0 +1,126 @@
+"""A global batch on several replicas, or in several parts: what each gets, and what they have to know of the whole.
+
+Every worker makes the whole batch, and every replica is given its rows of it: contiguous, as equal as they can be, none
+where there are fewer rows than replicas. What a loss is divided by is counted in the whole batch, so that the sum over
+the parts is the loss of the batch however it was divided.
+"""
+
+import functools
+from collections.abc import Iterable
+
+import keras
+import tensorflow as tf
+
+Batch = dict[str, tf.Tensor]
+
+BATCH_WIDE = frozenset({"key", "rows", "pixels", "visible"})
+"""Entries of a batch that are of the whole of it, not one for each row."""
+
+
+class Parts:
+    """Divides batches among the replicas of a strategy and, on each, into parts that come one after the other."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, accumulate: int = 1) -> None:
+        """Nothing is computed yet.
+
+        Args:
+          strategy: its replicas share a batch.
+          accumulate: parts on each replica, whose gradients are added up.
+        """
+        self.strategy, self.accumulate = strategy, accumulate
+        self.count = strategy.num_replicas_in_sync * accumulate
+
+    def divide(self, batch: Batch) -> tuple[Batch, ...]:
+        """The parts of a batch, in a graph, outside `strategy.run`.
+
+        Args:
+          batch: tensors with a row for every image (or map) of the global batch, but for those in `BATCH_WIDE`; every
+            worker has the same.
+
+        Returns:
+          For each of `accumulate` steps what `strategy.run` hands to the replicas: the replica's rows, and beside what
+          was there `rows`, int32, how many the whole batch has, and `first`, int32, where these begin in it.
+        """
+        rows = tf.shape(batch["images"])[0]
+        batch = {**batch, "rows": rows}
+        if self.count == 1:
+            return ({**batch, "first": tf.constant(0)},)
+        replicas = self.strategy.num_replicas_in_sync
+
+        def part(step: int, context: tf.distribute.experimental.ValueContext) -> Batch:
+            number = step * replicas + context.replica_id_in_sync_group
+            first, end = number * rows // self.count, (number + 1) * rows // self.count
+            own = {name: v if name in BATCH_WIDE else v[first:end] for name, v in batch.items()}
+            return {**own, "first": first}
+
+        # Cut on the host, so that each device is sent no more than its own rows.
+        with tf.device("CPU:0"):
+            return tuple(
+                self.strategy.experimental_distribute_values_from_function(functools.partial(part, step))
+                for step in range(self.accumulate)
+            )
+
+    def gradients(
+        self, tape: tf.GradientTape, loss: tf.Tensor, variables: list[tf.Variable], rows: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Gradients of a part's loss; zeros, whatever the operations make of nothing, where it has no rows."""
+        found = tape.gradient(loss, variables)
+        if self.count == 1:
+            return found
+        return [
+            tf.zeros(v.shape, v.dtype) if g is None else tf.where(rows > 0, g, tf.zeros_like(g))
+            for g, v in zip(found, variables, strict=True)
+        ]
+
+    def sum_where_filled(self, value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """A part's number, 0 where it has no rows."""
+        return value if self.count == 1 else tf.where(rows > 0, value, tf.zeros_like(value))
+
+    def add_up(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Sums over all replicas, in `strategy.run`; every replica gets them."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return gradients
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+
+def take_global_gradients(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes an optimizer take gradients that are sums over all replicas already.
+
+    Keras clips each replica's own gradient and sums afterwards; the norm that counts is that of the sum.
+    """
+    optimizer._all_reduce_sum_gradients = list
+
+
+def synchronize_batch_norm(networks: Iterable[keras.Layer], strategy: tf.distribute.Strategy) -> None:
+    """In training, batch norm then uses the statistics of the global batch, whatever each replica's share of it is.
+
+    Keras' own `synchronized=True` adds up sums of squares, whose difference to the mean's square loses digits.
+
+    Args:
+      networks: their batch norm layers are changed, the nested ones, too.
+      strategy: of one replica: nothing is changed.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return
+    for network in networks:
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer._moments = functools.partial(_global_moments, layer)
+
+
+def _global_moments(
+    layer: keras.layers.BatchNormalization, inputs: tf.Tensor, mask: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance over the global batch, [C] each; two passes, as `tf.nn.moments`."""
+    if mask is not None:
+        raise ValueError(f"layer {layer.name!r} has a mask; batch norm over several replicas knows none.")
+    replica = tf.distribute.get_replica_context()
+    axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
+    count = tf.cast(tf.reduce_prod(tf.gather(tf.shape(inputs), axes)), inputs.dtype)
+    total, count = replica.all_reduce(tf.distribute.ReduceOp.SUM, [tf.reduce_sum(inputs, axes), count])
+    mean = total / count
+    shape = [1] * len(inputs.shape)
+    shape[layer.axis] = inputs.shape[layer.axis]
+    # Its own gradient through the mean is zero, so the mean may stand still.
+    squares = tf.math.squared_difference(inputs, tf.reshape(tf.stop_gradient(mean), shape))
+    return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(squares, axes)) / count
