@@ -106,13 +106,14 @@ def logits_on_grid(logits: tf.Tensor, crop: Size, grid: int) -> tf.Tensor:
     never made.
 
     Args:
-      logits: [B, h, w, K] float32, a segmentor's output for padded crops; h and w static.
+      logits: [B, h, w, K] float, a segmentor's output for padded crops; h and w static.
       crop: the padded height and width.
       grid: points along each axis.
 
     Returns:
       float32 [B, G, G, K].
     """
+    logits = tf.cast(logits, tf.float32)
     rows = tf.constant(interpolation_matrix(logits.shape[1], crop[0], grid))
     columns = tf.constant(interpolation_matrix(logits.shape[2], crop[1], grid))
     return tf.einsum("gh,bhwk,xw->bgxk", rows, logits, columns, optimize="optimal")

@@ -72,7 +72,7 @@ class Discriminator:
         for layer in body.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = self.batch_norm_momentum
-        head = keras.layers.Dense(1, name="real")
+        head = keras.layers.Dense(1, name="real", dtype="float32")
         head.build(body.output.shape)
         return ConditionalDiscriminator(body, head, self)
 
@@ -134,7 +134,7 @@ class ConditionalDiscriminator:
         Returns:
           float32 [B].
         """
-        features = self.body(inputs, training=training)
+        features = tf.cast(self.body(inputs, training=training), tf.float32)
         if training and self.settings.dropout:
             features = _dropout(features, self.settings.dropout, dropout_key, place)
         return self.head(features)[:, 0]

@@ -37,6 +37,8 @@ class FullyConvolutionalDiscriminator(ConditionalDiscriminator):
                     seed=int(key(seed, "discriminator", number).view("<u4")[0])
                 ),
                 name=f"conv{number + 1}",
+                # The verdicts themselves stay float32 under any precision.
+                dtype="float32" if last else None,
             )(x)
             if not last:
                 # Not the layer: the graph optimizer fails to fuse its gradient with the bias, and says so each time.

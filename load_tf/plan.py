@@ -77,7 +77,7 @@ class Runtime:
     precision: str = "float32"
 
     def start(self) -> tf.distribute.Strategy:
-        """Sets up TensorFlow; must come before anything that runs on it.
+        """Sets up TensorFlow, the devices and the precision; must come before anything that runs on it.
 
         Returns:
           The strategy of the chosen devices.
@@ -85,6 +85,12 @@ class Runtime:
         Raises:
           UserError: if they are not there, or a value is none that is known.
         """
+        self.set_up()
+        precision.use(self.precision)
+        return devices.strategy(self.devices, self.logical_devices)
+
+    def set_up(self) -> None:
+        """Sets up threads and determinism."""
         try:
             tf.config.threading.set_intra_op_parallelism_threads(self.intra_op_threads or (os.cpu_count() or 1))
             tf.config.threading.set_inter_op_parallelism_threads(self.inter_op_threads)
@@ -93,8 +99,6 @@ class Runtime:
             pass
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()
-        precision.use(self.precision)
-        return devices.strategy(self.devices, self.logical_devices)
 
     def environment(self, strategy: tf.distribute.Strategy) -> dict[str, Any]:
         """What `environment.json` holds of the machine: all on which the bits of a result depend."""
@@ -108,7 +112,7 @@ class Runtime:
             "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "deterministic": self.deterministic,
-            "precision": self.precision,
+            "precision": keras.config.dtype_policy().name,
             **devices.describe(strategy),
         }
 

@@ -6,11 +6,16 @@ the parts is the loss of the batch however it was divided.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from load_tf import workers
+
+T = TypeVar("T")
 Batch = dict[str, tf.Tensor]
 
 BATCH_WIDE = frozenset({"key", "rows", "pixels", "visible"})
@@ -124,3 +129,44 @@ def _global_moments(
     # Its own gradient through the mean is zero, so the mean may stand still.
     squares = tf.math.squared_difference(inputs, tf.reshape(tf.stop_gradient(mean), shape))
     return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(squares, axes)) / count
+
+
+def deal(items: Sequence[T], hands: int) -> list[Sequence[T]]:
+    """Items in turns of one for each hand; the last turn may be short."""
+    return [items[start : start + hands] for start in range(0, len(items), hands)]
+
+
+def on_each_replica(
+    step: Callable[[tf.Tensor], tf.Tensor], strategy: tf.distribute.Strategy
+) -> Callable[[list[tf.Tensor]], list[np.ndarray]]:
+    """A function that gives each of this worker's replicas a batch of its own; the workers need not call it together.
+
+    Args:
+      step: a traced function of a batch, which communicates with no other replica.
+      strategy: the run's.
+
+    Returns:
+      From one batch for each replica, or fewer, to what `step` makes of each.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return lambda batches: [step(batch).numpy() for batch in batches]
+
+    @tf.function(reduce_retracing=True)
+    def run(values: tf.distribute.DistributedValues) -> tf.distribute.DistributedValues:
+        return strategy.run(lambda batch: step(batch), args=(values,))  # a traced function takes no values of several
+
+    def all_at_once(batches: list[tf.Tensor]) -> list[np.ndarray]:
+        values = per_replica(batches, strategy)
+        return [made.numpy() for made in strategy.experimental_local_results(run(values))][: len(batches)]
+
+    return all_at_once
+
+
+def per_replica(values: Sequence[T], strategy: tf.distribute.Strategy) -> T:
+    """For each of this worker's replicas its value, for `strategy.run`; the last one again where there are too few."""
+    local = strategy.num_replicas_in_sync // workers.of(strategy).count
+
+    def of_replica(context: tf.distribute.experimental.ValueContext) -> T:
+        return values[min(context.replica_id_in_sync_group % local, len(values) - 1)]
+
+    return strategy.experimental_distribute_values_from_function(of_replica)
