@@ -101,6 +101,7 @@ def discriminator(kind: str) -> ConditionalDiscriminator:
     body = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     head = keras.layers.Dense(1)
     head.build(body.output.shape)
+    head.kernel.assign(generator(8, "head").normal(size=head.kernel.shape))
     return ConditionalDiscriminator(drawn(body, 7), head, settings)
 
 
