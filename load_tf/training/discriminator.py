@@ -159,21 +159,20 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The global batch's gradients; float32 [2], the sum of the losses of this replica's maps, and their number."""
-        rows = tf.shape(batch["real"])[0]
         place = RowsOf(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         variables = [v.value for v in self.discriminator.trainable_variables]
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self.parts.statistics_of(batch):
             logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"], place=place)
             logits = tf.cast(logits, tf.float32)
             real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
             losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
-            total = tf.reduce_sum(per_map(losses) * batch["weights"])
+            total = self.parts.counted(tf.reduce_sum(per_map(losses) * batch["weights"]), batch)
             loss = total / tf.cast(batch["rows"], tf.float32)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
-        gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables, rows))
+        gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables))
         if self.loss_scale:
             gradients = self.loss_scale.unscale(gradients)
-        return gradients, tf.stack([self.parts.sum_where_filled(total, rows), tf.cast(rows, tf.float32)])
+        return gradients, tf.stack([total, tf.cast(batch["own"], tf.float32)])
 
     def train_loop_end(self) -> dict[str, float]:
         return {"loss": float(self._loss.numpy()) / float(self._maps.numpy())}

@@ -1,12 +1,17 @@
 """A global batch on several replicas, or in several parts: what each gets, and what they have to know of the whole.
 
-Every worker makes the whole batch, and every replica is given its rows of it: contiguous, as equal as they can be, none
-where there are fewer rows than replicas. What a loss is divided by is counted in the whole batch, so that the sum over
-the parts is the loss of the batch however it was divided.
+Every worker makes the whole batch, and every replica is given its rows of it: contiguous, as equal as they can be. What
+a loss is divided by is counted in the whole batch, so that the sum over the parts is the loss of the batch however it
+was divided.
+
+Where there are fewer rows than replicas, a replica without one is given another's, and what it computes does not count:
+TensorFlow's convolutions of no images at all are wrong (2.20 on the CPU gives them the input's channels).
 """
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import keras
@@ -44,19 +49,23 @@ class Parts:
 
         Returns:
           For each of `accumulate` steps what `strategy.run` hands to the replicas: the replica's rows, and beside what
-          was there `rows`, int32, how many the whole batch has, and `first`, int32, where these begin in it.
+          was there, int32, `rows`, how many the whole batch has, `first`, where these begin in it, and `own`, how many
+          of these count: all, or none of the one row of another's.
         """
         rows = tf.shape(batch["images"])[0]
         batch = {**batch, "rows": rows}
         if self.count == 1:
-            return ({**batch, "first": tf.constant(0)},)
+            return ({**batch, "first": tf.constant(0), "own": rows},)
         replicas = self.strategy.num_replicas_in_sync
 
         def part(step: int, context: tf.distribute.experimental.ValueContext) -> Batch:
             number = step * replicas + context.replica_id_in_sync_group
             first, end = number * rows // self.count, (number + 1) * rows // self.count
-            own = {name: v if name in BATCH_WIDE else v[first:end] for name, v in batch.items()}
-            return {**own, "first": first}
+            own = end - first
+            first = tf.minimum(first, rows - 1)
+            end = tf.maximum(end, first + 1)
+            part = {name: v if name in BATCH_WIDE else v[first:end] for name, v in batch.items()}
+            return {**part, "first": first, "own": own}
 
         # Cut on the host, so that each device is sent no more than its own rows.
         with tf.device("CPU:0"):
@@ -65,27 +74,35 @@ class Parts:
                 for step in range(self.accumulate)
             )
 
-    def gradients(
-        self, tape: tf.GradientTape, loss: tf.Tensor, variables: list[tf.Variable], rows: tf.Tensor
-    ) -> list[tf.Tensor]:
-        """Gradients of a part's loss; zeros, whatever the operations make of nothing, where it has no rows."""
+    def gradients(self, tape: tf.GradientTape, loss: tf.Tensor, variables: list[tf.Variable]) -> list[tf.Tensor | None]:
+        """A part's gradients; None, with one part, for what the loss does not depend on."""
         found = tape.gradient(loss, variables)
         if self.count == 1:
             return found
-        return [
-            tf.zeros(v.shape, v.dtype) if g is None else tf.where(rows > 0, g, tf.zeros_like(g))
-            for g, v in zip(found, variables, strict=True)
-        ]
+        return [tf.zeros(v.shape, v.dtype) if g is None else g for g, v in zip(found, variables, strict=True)]
 
-    def sum_where_filled(self, value: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """A part's number, 0 where it has no rows."""
-        return value if self.count == 1 else tf.where(rows > 0, value, tf.zeros_like(value))
+    def counted(self, value: tf.Tensor, batch: Batch) -> tf.Tensor:
+        """A part's number, 0 where its rows are another's."""
+        return value if self.count == 1 else tf.where(batch["own"] > 0, value, tf.zeros_like(value))
+
+    @contextlib.contextmanager
+    def statistics_of(self, batch: Batch) -> Iterator[None]:
+        """Within, batch norm in training counts the rows that count; it is called deep inside the network."""
+        _counting.flag = tf.cast(batch["own"] > 0, tf.float32)
+        try:
+            yield
+        finally:
+            del _counting.flag
 
     def add_up(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """Sums over all replicas, in `strategy.run`; every replica gets them."""
         if self.strategy.num_replicas_in_sync == 1:
             return gradients
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+
+_counting = threading.local()
+"""Of each replica, which `MirroredStrategy` traces in a thread of its own: whether its rows count."""
 
 
 def take_global_gradients(optimizer: keras.optimizers.Optimizer) -> None:
@@ -122,13 +139,15 @@ def _global_moments(
     replica = tf.distribute.get_replica_context()
     axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
     count = tf.cast(tf.reduce_prod(tf.gather(tf.shape(inputs), axes)), inputs.dtype)
-    total, count = replica.all_reduce(tf.distribute.ReduceOp.SUM, [tf.reduce_sum(inputs, axes), count])
+    flag = tf.cast(_counting.flag, inputs.dtype)
+    sums = [flag * tf.reduce_sum(inputs, axes), flag * count]
+    total, count = replica.all_reduce(tf.distribute.ReduceOp.SUM, sums)
     mean = total / count
     shape = [1] * len(inputs.shape)
     shape[layer.axis] = inputs.shape[layer.axis]
     # Its own gradient through the mean is zero, so the mean may stand still.
     squares = tf.math.squared_difference(inputs, tf.reshape(tf.stop_gradient(mean), shape))
-    return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(squares, axes)) / count
+    return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, flag * tf.reduce_sum(squares, axes)) / count
 
 
 def deal(items: Sequence[T], hands: int) -> list[Sequence[T]]:

@@ -141,7 +141,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
 
     def share_of_batch(self, batch: Batch) -> tf.Tensor:
         """The share of the global batch that a part's images are, float32."""
-        return tf.cast(tf.shape(batch["images"])[0], tf.float32) / tf.cast(batch["rows"], tf.float32)
+        return tf.cast(batch["own"], tf.float32) / tf.cast(batch["rows"], tf.float32)
 
     def train_loop_begin(self) -> None:
         for variable in (*self._sums.values(), self._updates):
@@ -189,15 +189,15 @@ class SegmentorTrainer(orbit.StandardTrainer):
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients of one part's share of the loss, whose sum over parts is that of the global batch."""
-        rows = tf.shape(batch["images"])[0]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([v.value for v in self.trained])
             logits = tf.cast(self.segmentor(batch["images"], training=False), tf.float32)
             loss, measures = self.objective(logits, batch)
+            loss = self.parts.counted(loss, batch)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
-        gradients = self.parts.gradients(tape, scaled, [v.value for v in self.trained], rows)
+        gradients = self.parts.gradients(tape, scaled, [v.value for v in self.trained])
         measured = tf.stack([loss, *(measures[name] for name in self.measures)])
-        return gradients, self.parts.sum_where_filled(measured, rows)
+        return gradients, self.parts.counted(measured, batch)
 
     def train_loop_end(self) -> dict[str, float | bool]:
         updates = max(float(self._updates.numpy()), 1.0)

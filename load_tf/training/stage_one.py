@@ -121,18 +121,17 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The global batch's gradients, and this replica's share of its loss."""
-        rows = tf.shape(batch["images"])[0]
         variables = [v.value for v in self.segmentor.trainable_variables]
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, self.parts.statistics_of(batch):
             logits = tf.cast(self.segmentor(batch["images"], training=True), tf.float32)
             total, _ = cross_entropy(logits, batch["labels"])
             # A batch of nothing but void has no pixels: 0 / 0 would make every weight NaN.
-            loss = tf.math.divide_no_nan(total, batch["pixels"])
+            loss = self.parts.counted(tf.math.divide_no_nan(total, batch["pixels"]), batch)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
-        gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables, rows))
+        gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables))
         if self.loss_scale:
             gradients = self.loss_scale.unscale(gradients)
-        return gradients, self.parts.sum_where_filled(loss, rows)
+        return gradients, loss
 
     def train_loop_end(self) -> dict[str, float]:
         return {"loss": float(self._loss.numpy()) / float(self._steps.numpy())}
