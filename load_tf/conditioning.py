@@ -6,6 +6,7 @@ live one all come through `split_by_class`; whatever tells them apart other than
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -36,6 +37,15 @@ class Sampling:
     def __post_init__(self) -> None:
         if not self.temperature > 0:
             raise UserError(f"Sampling.temperature is {self.temperature!r}; expected a number above 0.")
+
+
+class RowsOf(NamedTuple):
+    """Which rows of a batch a part of it has: whose draws it has to make, however the batch was divided."""
+
+    first: tf.Tensor
+    """int32: the part's first row."""
+    rows: tf.Tensor
+    """int32: rows of the whole batch."""
 
 
 def split_by_class(images: tf.Tensor, maps: tf.Tensor, image_range: tuple[float, float] = IMAGE_RANGE) -> tf.Tensor:
@@ -96,32 +106,38 @@ def logits_on_grid(logits: tf.Tensor, crop: Size, grid: int) -> tf.Tensor:
     never made.
 
     Args:
-      logits: [B, h, w, K] float32, a segmentor's output for padded crops; h and w static.
+      logits: [B, h, w, K] float, a segmentor's output for padded crops; h and w static.
       crop: the padded height and width.
       grid: points along each axis.
 
     Returns:
       float32 [B, G, G, K].
     """
+    logits = tf.cast(logits, tf.float32)
     rows = tf.constant(interpolation_matrix(logits.shape[1], crop[0], grid))
     columns = tf.constant(interpolation_matrix(logits.shape[2], crop[1], grid))
     return tf.einsum("gh,bhwk,xw->bgxk", rows, logits, columns, optimize="optimal")
 
 
-def sample_maps(logits: tf.Tensor, sampling: Sampling, key: tf.Tensor) -> tf.Tensor:
+def sample_maps(logits: tf.Tensor, sampling: Sampling, key: tf.Tensor, place: RowsOf | None = None) -> tf.Tensor:
     """Gumbel-softmax label maps (Jang et al. 2016), by default straight-through.
 
     Args:
       logits: [B, G, G, K] float32.
       sampling: temperature and kind.
       key: int32 [2], of the stateless noise.
+      place: of these maps in the batch the noise is drawn for; None: they are all of it.
 
     Returns:
       float32 [B, G, G, K]. Straight-through: exactly one-hot forward, the gradient of
       `softmax((logits + gumbel) / tau)` backward.
     """
     if sampling.gumbel_noise:
-        uniform = tf.random.stateless_uniform(tf.shape(logits), key, minval=np.finfo(np.float32).tiny, maxval=1.0)
+        shape = tf.shape(logits)
+        drawn = shape if place is None else tf.concat([[place.rows], shape[1:]], 0)
+        uniform = tf.random.stateless_uniform(drawn, key, minval=np.finfo(np.float32).tiny, maxval=1.0)
+        if place is not None:
+            uniform = uniform[place.first : place.first + shape[0]]
         logits -= tf.math.log(-tf.math.log(uniform))
     scale = sampling.temperature if sampling.inverse_temperature else 1.0 / sampling.temperature
     soft = tf.nn.softmax(logits * scale)

@@ -7,7 +7,7 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from load_tf.conditioning import IMAGE_RANGE, split_by_class
+from load_tf.conditioning import IMAGE_RANGE, RowsOf, split_by_class
 from load_tf.errors import UserError
 from load_tf.randomness import key
 
@@ -72,7 +72,7 @@ class Discriminator:
         for layer in body.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = self.batch_norm_momentum
-        head = keras.layers.Dense(1, name="real")
+        head = keras.layers.Dense(1, name="real", dtype="float32")
         head.build(body.output.shape)
         return ConditionalDiscriminator(body, head, self)
 
@@ -87,6 +87,11 @@ class ConditionalDiscriminator:
         self.body = body
         self.head = head
         self.settings = settings
+
+    @property
+    def networks(self) -> list[keras.Layer]:
+        """What it is made of."""
+        return [self.body, self.head]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -111,21 +116,38 @@ class ConditionalDiscriminator:
         split = split_by_class(images, maps, self.settings.image_range)
         return split if self.settings.sees == "split" else tf.concat([split, maps], axis=-1)
 
-    def __call__(self, inputs: tf.Tensor, training: bool, dropout_key: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        inputs: tf.Tensor,
+        training: bool,
+        dropout_key: tf.Tensor | None = None,
+        place: RowsOf | None = None,
+    ) -> tf.Tensor:
         """Logits of "this map is ground truth".
 
         Args:
           inputs: from `inputs`.
           training: batch statistics and dropout, or moving averages and none.
           dropout_key: int32 [2]; needed in training.
+          place: of these maps in the batch the dropout is drawn for; None: they are all of it.
 
         Returns:
           float32 [B].
         """
-        features = self.body(inputs, training=training)
+        features = tf.cast(self.body(inputs, training=training), tf.float32)
         if training and self.settings.dropout:
-            features = tf.nn.experimental.stateless_dropout(features, self.settings.dropout, seed=dropout_key)
+            features = _dropout(features, self.settings.dropout, dropout_key, place)
         return self.head(features)[:, 0]
+
+
+def _dropout(features: tf.Tensor, rate: float, key: tf.Tensor, place: RowsOf | None) -> tf.Tensor:
+    """Keyed dropout; of a part of a batch what the whole batch's is there."""
+    if place is None:
+        return tf.nn.experimental.stateless_dropout(features, rate, seed=key)
+    own = tf.shape(features)[0]
+    whole = tf.pad(features, [[place.first, place.rows - place.first - own], [0, 0]])
+    dropped = tf.nn.experimental.stateless_dropout(whole, rate, seed=key)
+    return tf.ensure_shape(dropped[place.first : place.first + own], features.shape)
 
 
 def per_map(values: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from load_tf import disk_use, health
+from load_tf import disk_use, health, workers
 from load_tf.data.dataset import Joined, Split, Subset
 from load_tf.data.files import refuse_duplicates
 from load_tf.data.preparation import draw_holdout, prepare_all
@@ -20,8 +20,9 @@ from load_tf.game import AdversarialGame
 from load_tf.plan import Plan
 from load_tf.report import results
 from load_tf.report.tensorboard import TensorBoardLog
-from load_tf.report.terminal import Terminal
+from load_tf.report.terminal import Silent, Terminal
 from load_tf.run_directory import RunDirectory, arrays_of_run
+from load_tf.shared_run import open_run
 from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
 from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
 
@@ -51,11 +52,17 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
     Raises:
       UserError: if the data, the folder or a parameter is not what it has to be.
     """
-    directory = RunDirectory(run_dir, config, PINNED)
-    terminal = Terminal(plan.lookahead)
+    with workers.of(plan.strategy).watched():
+        _run(plan, run_dir, config)
+
+
+def _run(plan: Plan, run_dir: str | Path, config: str) -> None:
+    team = workers.of(plan.strategy)
+    directory = open_run(run_dir, config, PINNED, team)
+    terminal = Terminal(plan.lookahead) if team.is_chief else Silent(plan.lookahead)
     results.write_environment(directory, plan)
     finished = directory.state.get("phase") == "done"
-    if finished and (damaged := results.damaged(directory)):
+    if finished and (damaged := team.agree(results.damaged(directory))):
         terminal.say(
             f"{', '.join(damaged)} of {directory.path}: gone or not what was written; the report is made again."
         )
@@ -69,7 +76,7 @@ def run(plan: Plan, run_dir: str | Path, config: str) -> None:
     data = read_data(plan)
     counts = (len(split) for split in (data.training, data.holdout, data.validation))
     terminal.say(disk_use.sentence(plan, directory.path, *counts))
-    log = TensorBoardLog(directory.path / "tensorboard", directory.journal())
+    log = TensorBoardLog(directory.path / "tensorboard" if team.is_chief else None, directory.journal())
     log.text("config", config)
 
     def listen(event: dict[str, Any]) -> None:

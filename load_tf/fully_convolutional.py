@@ -8,6 +8,7 @@ of its last layer: up-sampling them to the map's would repeat every verdict, and
 import keras
 import tensorflow as tf
 
+from load_tf.conditioning import RowsOf
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.randomness import key
 
@@ -36,11 +37,17 @@ class FullyConvolutionalDiscriminator(ConditionalDiscriminator):
                     seed=int(key(seed, "discriminator", number).view("<u4")[0])
                 ),
                 name=f"conv{number + 1}",
+                # The verdicts themselves stay float32 under any precision.
+                dtype="float32" if last else None,
             )(x)
             if not last:
                 # Not the layer: the graph optimizer fails to fuse its gradient with the bias, and says so each time.
                 x = keras.ops.maximum(x, 0.2 * x)
         return cls(keras.Model(inputs, x, name="fully_convolutional"), settings)
+
+    @property
+    def networks(self) -> list[keras.Layer]:
+        return [self.network]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -50,13 +57,20 @@ class FullyConvolutionalDiscriminator(ConditionalDiscriminator):
     def trainable_variables(self) -> list[keras.Variable]:
         return list(self.network.trainable_variables)
 
-    def __call__(self, inputs: tf.Tensor, training: bool, dropout_key: tf.Tensor | None = None) -> tf.Tensor:
+    def __call__(
+        self,
+        inputs: tf.Tensor,
+        training: bool,
+        dropout_key: tf.Tensor | None = None,
+        place: RowsOf | None = None,
+    ) -> tf.Tensor:
         """Logits of "here this map is ground truth"; it has neither dropout nor batch norm.
 
         Args:
           inputs: from `inputs`.
           training: makes no difference.
           dropout_key: not used.
+          place: not used.
 
         Returns:
           float32 [B, G / 32, G / 32], rounded up.

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf import health, interruption
+from load_tf import health, interruption, workers
 from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
@@ -28,6 +28,7 @@ from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
 from load_tf.training.adversarial import adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer, DiscriminatorTraining
+from load_tf.training.replicas import deal, on_each_replica
 from load_tf.training.segmentor import AdversarialTraining
 
 Listener = Callable[[dict[str, Any]], None]
@@ -83,6 +84,7 @@ class AdversarialGame:
         self.segmentor, self.evaluator = segmentor, evaluator
         self.training, self.holdout, self.players = training, holdout, players
         self.crop, self.seed, self.run = crop, seed, run
+        self.workers = workers.of(strategy)
         self.commit_every, self.listener = commit_every, listener
         grid = players.discriminator.input_size
         self.training_grid: GridExamples = read_grid_examples(training, crop, grid, "D_t on the grid")
@@ -105,7 +107,7 @@ class AdversarialGame:
         self.start.take()
         if self.average:
             self.average.take()
-        self.maps = map_maker(evaluator.forward, crop, grid)
+        self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid), strategy)
         self.sets: dict[str, LabelMapSet] = {}
         self.updates = 0
         self.progress: DiscriminatorProgress | None = None
@@ -159,6 +161,7 @@ class AdversarialGame:
         if self.average:
             self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
         measures["distance"] = float(self.start.distance())
+        finite, measures = self.workers.agree([finite, {name: float(value) for name, value in measures.items()}])
         numbers = {name: float(value) if np.isfinite(value) else None for name, value in measures.items()}
         self._last_update = numbers
         self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
@@ -224,16 +227,22 @@ class AdversarialGame:
             self.record("maps", model=name, changed_share=float(changed.sum() / max(visible.sum(), 1)))
 
     def _maps_of(self, split: Split, description: str) -> np.ndarray:
+        """uint8 [N, G, G]; batches are dealt to all replicas of all workers, each as one device would have it."""
         grid, size = self.players.discriminator.input_size, self.players.adversarial.batch_size
-        maps = np.empty((len(split), grid, grid), np.uint8)
-        for start in progress(range(0, len(split), size), description, unit="batch"):
-            rows = range(start, min(start + size, len(split)))
-            images = np.full((len(rows), *self.crop, 3), PADDING_VALUE, np.float32)
-            for row, index in enumerate(rows):
-                image = split[index].image[: self.crop[0], : self.crop[1]]
-                images[row, : image.shape[0], : image.shape[1]] = image
-            maps[start : start + len(rows)] = self.maps(tf.constant(images)).numpy()
-        return maps
+        maps = np.zeros((len(split), grid, grid), np.uint8)
+        starts = range(0, len(split), size)[self.workers.index :: self.workers.count]
+        for turn in progress(deal(starts, self.workers.local_replicas), description, unit="batch"):
+            batches_ = []
+            for start in turn:
+                rows = range(start, min(start + size, len(split)))
+                images = np.full((len(rows), *self.crop, 3), PADDING_VALUE, np.float32)
+                for row, index in enumerate(rows):
+                    image = split[index].image[: self.crop[0], : self.crop[1]]
+                    images[row, : image.shape[0], : image.shape[1]] = image
+                batches_.append(tf.constant(images))
+            for start, made in zip(turn, self._map_batches(batches_), strict=True):
+                maps[start : start + len(made)] = made
+        return self.workers.union(maps)
 
     def train_discriminator(self, buffer: list[str], cycle: int) -> None:
         settings = self.players.discriminator_training
@@ -258,7 +267,7 @@ class AdversarialGame:
             steps = -(-len(maps.image) // settings.batch_size)
             trained = self.discriminator_trainer.train(tf.constant(steps))
             self.discriminator_trainer.eval_dataset = holdout
-            measured = self.discriminator_trainer.evaluate(tf.constant(-1))
+            measured = self.workers.agree(self.discriminator_trainer.evaluate(tf.constant(-1)))
             reason = self._end_epoch(measured, trained["loss"])
             self.run.time("discriminator", time.monotonic() - began, maps=len(maps.image))
         self.best_epoch.put_back()
@@ -317,7 +326,7 @@ class AdversarialGame:
     def commit(self, state: State) -> None:
         self.state = state
         between = state.phase == "ahead" and state.iteration > 0 and state.iteration % self.commit_every
-        if between and not interruption.requested():
+        if between and not self.workers.any(interruption.asked()):
             return
         began = time.monotonic()
         sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {

@@ -138,6 +138,11 @@ def requested() -> bool:
     return _watch is not None and _watch.number is not None
 
 
+def asked() -> int:
+    """The number of the signal that asked this process to stop, or 0."""
+    return (_watch.number or 0) if _watch is not None else 0
+
+
 def stop_if_requested(reached: str) -> None:
     """Called where nothing would be lost. Raises Interrupted if this process was asked to stop.
 

@@ -5,8 +5,11 @@ python -m load_tf.main --gin_file=demo.gin --run_dir=DIR
 The gin file says what is run on what; demo.gin takes minutes and needs nothing. The same command on the same folder
 resumes a run that was stopped; a finished one prints its table. Open DIR/report/index.html to see what happened.
 
-Exit status: 0 if the run is finished, 2 if a flag, a file or a value is wrong (one sentence says which), 130 or 143 if
-Ctrl-C or SIGTERM stopped it.
+Several GPUs are found by themselves; several machines by TF_CONFIG, with the same command on each and DIR on storage
+that all share (docs/scale.md).
+
+Exit status: 0 if the run is finished, 2 if a flag, a file or a value is wrong (one sentence says which), 75 if another
+machine of the run is gone, 130 or 143 if Ctrl-C or SIGTERM stopped it.
 """
 
 from load_tf import commands

@@ -120,7 +120,7 @@ def run(
         seed=seed,
     )
     runtime = Runtime(deterministic=deterministic)
-    runtime.start()
+    runtime.set_up()
     plan = Plan(
         settings,
         runtime,

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from load_tf import devices, precision
 from load_tf.bindings import refuse_unused_bindings
 from load_tf.conditioning import Sampling
 from load_tf.data.cityscapes import cityscapes
@@ -63,14 +64,33 @@ class Runtime:
       intra_op_threads: threads inside an operation; 0: one for each core.
       inter_op_threads: operations at a time.
       deterministic: only deterministic kernels. On the CPU it costs nothing measurable.
+      devices: "auto", "one", "mirrored", "multi_worker", "tpu" or "tpu:NAME": see `load_tf.devices`.
+      logical_devices: divides the CPU into so many devices, to try several without GPUs; 0: it stays one.
+      precision: "float32", "mixed_bfloat16" or "mixed_float16": see `load_tf.precision`.
     """
 
     intra_op_threads: int = 0
     inter_op_threads: int = 2
     deterministic: bool = True
+    devices: str = "auto"
+    logical_devices: int = 0
+    precision: str = "float32"
 
-    def start(self) -> None:
-        """Sets up TensorFlow; must come before anything that runs on it."""
+    def start(self) -> tf.distribute.Strategy:
+        """Sets up TensorFlow, the devices and the precision; must come before anything that runs on it.
+
+        Returns:
+          The strategy of the chosen devices.
+
+        Raises:
+          UserError: if they are not there, or a value is none that is known.
+        """
+        self.set_up()
+        precision.use(self.precision)
+        return devices.strategy(self.devices, self.logical_devices)
+
+    def set_up(self) -> None:
+        """Sets up threads and determinism."""
         try:
             tf.config.threading.set_intra_op_parallelism_threads(self.intra_op_threads or (os.cpu_count() or 1))
             tf.config.threading.set_inter_op_parallelism_threads(self.inter_op_threads)
@@ -80,7 +100,7 @@ class Runtime:
         if self.deterministic:
             tf.config.experimental.enable_op_determinism()
 
-    def environment(self) -> dict[str, Any]:
+    def environment(self, strategy: tf.distribute.Strategy) -> dict[str, Any]:
         """What `environment.json` holds of the machine: all on which the bits of a result depend."""
         return {
             "python": platform.python_version(),
@@ -92,6 +112,8 @@ class Runtime:
             "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "deterministic": self.deterministic,
+            "precision": keras.config.dtype_policy().name,
+            **devices.describe(strategy),
         }
 
 
@@ -175,10 +197,9 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
       UserError: if a binding is used by nothing, or a value is out of range.
     """
     runtime = _configured[Runtime]()
-    runtime.start()
+    strategy = runtime.start()
     experiment = _make_experiment()
     parts = {cls: _configured[cls]() for cls in PARAMETERS}
-    strategy = tf.distribute.get_strategy()
     with strategy.scope():
         segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
     refuse_unused_bindings(beside)

@@ -8,7 +8,7 @@ from typing import Any
 import gin
 import numpy as np
 
-from load_tf import commands, experiment, plan
+from load_tf import commands, experiment, plan, workers
 from load_tf.arrays import write_atomically
 from load_tf.data.dataset import Subset
 from load_tf.errors import UserError
@@ -32,6 +32,8 @@ def make(run_dir: Path, result: Path) -> None:
       result: the JSON file; written last, so a run that has one is finished.
     """
     assembled = commands.configured(functools.partial(plan.assemble, beside=("study",)))
+    if (team := workers.of(assembled.strategy)).count > 1:
+        raise UserError(f"TF_CONFIG names {team.count} workers; a study runs on one machine, unset it.")
     # What it does not use is the study's: another variant in the gin file leaves this run what it is.
     directory = RunDirectory(run_dir, gin.operative_config_str(), experiment.PINNED)
     terminal = Terminal(assembled.lookahead)

@@ -10,11 +10,13 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
+from load_tf import workers
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
 from load_tf.segmentors.folding import forward
+from load_tf.training.replicas import per_replica
 
 MAX_PIXELS = 2**24
 """Images with more pixels than this are refused: their logits alone would take gigabytes."""
@@ -71,10 +73,12 @@ class Evaluator:
           crop: height and width images are padded to, of 16 k + 1 pixels each. A larger image is padded to the next
             16 k + 1 of its own size and goes through with others of that padded size.
           num_classes: K.
-          batch_size: images a step, over all replicas; proportionally fewer where they are larger than the crop.
+          batch_size: images a step of a replica; proportionally fewer where they are larger than the crop. So a batch
+            is computed alike, to the last bit, however many replicas there are.
           max_pixels: images with more pixels, height * width, are refused.
           cache: keep the decoded images in memory (H * W * 4 bytes each) for the following passes.
-          strategy: where the model's variables live; None for the present one. Of several workers each evaluates all.
+          strategy: where the model's variables live; None for the present one. Its workers and replicas share the
+            images of `evaluate`, which all workers must call; `predictions` are a worker's own.
 
         Raises:
           UserError: if the crop isn't of 16 k + 1 pixels per axis or another number is not positive.
@@ -93,8 +97,10 @@ class Evaluator:
         self._batch_size = batch_size
         self._max_pixels = max_pixels
         self._failure: UserError | None = None
+        self._workers = workers.of(strategy)
         self._loop = _Loop(self._label_and_count, strategy)
-        self._dataset = self._pipeline(range(len(split)), cache)
+        self._own = range(len(split))[self._workers.index :: self._workers.count]
+        self._dataset = self._pipeline(self._own, cache)
 
     def evaluate(self, description: str = "evaluate") -> np.ndarray:
         """Confusion matrices of all images; `miou.mean_iou` makes one number of them.
@@ -114,8 +120,9 @@ class Evaluator:
             real = index >= 0
             confusion[index[real]] = matrices.numpy()[real]
 
-        self._run(self._dataset, len(confusion), description, collect)
-        return confusion
+        if self._own:
+            self._run(self._dataset, len(self._own), description, collect)
+        return self._workers.union(confusion)
 
     def predictions(self, indices: Sequence[int], description: str = "predict") -> list[np.ndarray]:
         """Label maps of some images, by the same step that `evaluate` counts with.
@@ -258,7 +265,7 @@ class _Loop(orbit.StandardEvaluator):
         """Calls `collect` with the step's results, replica by replica, for every batch."""
         self._collect = collect
         self._ticks = progress(range(total), description, unit="img")
-        self.eval_dataset = self._strategy.experimental_distribute_dataset(dataset)
+        self.eval_dataset = dataset
         self.evaluate(tf.constant(-1))
 
     def trace_count(self) -> int:
@@ -266,7 +273,17 @@ class _Loop(orbit.StandardEvaluator):
 
     def eval_step(self, iterator: tf.data.Iterator) -> tuple[tf.Tensor, ...]:
         self._traces += 1  # in Python, so only while tracing
-        return self._strategy.run(self._step, args=next(iterator))
+        return self._strategy.run(self._step, args=self._batches(iterator))
+
+    def _batches(self, iterator: tf.data.Iterator) -> tuple[tf.Tensor, ...]:
+        """A whole batch for each replica; where none is left, the first one again with indices that don't count."""
+        first = next(iterator)
+        others = [iterator.get_next_as_optional() for _ in range(1, workers.of(self._strategy).local_replicas)]
+        if not others and self._strategy.num_replicas_in_sync == 1:
+            return first
+        void = (-tf.ones_like(first[0]), *first[1:])
+        batches = [first, *(tf.cond(o.has_value(), o.get_value, lambda: void) for o in others)]
+        return per_replica(batches, self._strategy)
 
     def eval_begin(self) -> int:
         return 0

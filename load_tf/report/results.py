@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gin
 import numpy as np
 
-from load_tf import interruption
+from load_tf import interruption, workers
 from load_tf.arrays import write_atomically
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
@@ -36,6 +36,10 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     """Scores the baseline and the present model on all validation images and writes everything people look at."""
     evaluator = _evaluator(plan, data.validation)
     load, baseline = _confusion_matrices(plan, directory, evaluator)
+    state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
+    if not workers.of(plan.strategy).is_chief:
+        directory.commit(state, {}, {"start"}, last=True)
+        return
     experiment = plan.experiment
     table = table1(experiment.dataset.class_names, baseline, load, seed=experiment.seed)
     scores = summary(baseline, load, data.holdout_indices, seed=experiment.seed)
@@ -62,7 +66,6 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         )
     directory.write("operative_config.gin", plan.parameters or gin.operative_config_str())
     directory.write("report/index.html", html.page(directory.path))
-    state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     left = {name: _digest(directory.path / name) for name in _left(directory)}
     directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
@@ -245,13 +248,17 @@ def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
             f"{plan.segmentor.description} is not trained; evaluate a segmentor with weights, or train it with "
             "load_tf.main."
         )
-    report_folder = _report_folder(run_dir)
+    team = workers.of(plan.strategy)
+    report_folder = _report_folder(run_dir) if team.is_chief else None
     split = prepare(
         experiment.dataset.split(experiment.validation_split),
         experiment.dataset.num_classes,
         f"{experiment.dataset.name} {experiment.validation_split}",
     )
-    baseline = _evaluator(plan, split).evaluate("evaluate")
+    with team.watched():
+        baseline = _evaluator(plan, split).evaluate("evaluate")
+    if not team.is_chief:
+        return
     table = table1(experiment.dataset.class_names, baseline)
     scores = summary(baseline, None, [])
     print(table.text())
@@ -319,7 +326,9 @@ def write_environment(directory: RunDirectory, plan: "Plan") -> None:
     Raises:
       UserError: naming what differs.
     """
-    environment = plan.runtime.environment()
+    if not workers.of(plan.strategy).is_chief:
+        return
+    environment = plan.runtime.environment(plan.strategy)
     file = directory.path / "environment.json"
     if file.is_file() and directory.state:
         try:
@@ -327,7 +336,8 @@ def write_environment(directory: RunDirectory, plan: "Plan") -> None:
         except ValueError:
             raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None
         for name, value in environment.items():
-            if before.get(name) != value:
+            # What an older version did not write down can't differ.
+            if before.get(name, value) != value:
                 raise UserError(
                     f"{directory.path} was begun with {name} {before.get(name)!r}, now it is {value!r}; results would "
                     "not be those of one run. Resume where it was begun, or choose another --run_dir."

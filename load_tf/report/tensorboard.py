@@ -21,21 +21,24 @@ class TensorBoardLog:
     A log that can't be written is said once and given up: no run ends for it.
     """
 
-    def __init__(self, folder: Path | str, journal: Iterable[Event] = ()) -> None:
+    def __init__(self, folder: Path | str | None, journal: Iterable[Event] = ()) -> None:
         """Starts the log anew.
 
         Args:
-          folder: where; logs of an earlier process in it are removed.
+          folder: where; logs of an earlier process in it are removed. None: nothing is written.
           journal: what happened so far.
         """
-        self._folder = Path(folder)
+        self._folder = Path(folder or "")
         self._given_up = False
+        self._writer = tf.summary.create_noop_writer()
+        self._iteration = 0
+        self._epochs: collections.Counter[str] = collections.Counter()
+        if folder is None:
+            return
         with self._writing():
             for old in self._folder.glob("events.out.tfevents.*"):
                 old.unlink()
             self._writer = tf.summary.create_file_writer(str(self._folder))
-        self._iteration = 0
-        self._epochs: collections.Counter[str] = collections.Counter()
         for event in journal:
             self.record(event)
 

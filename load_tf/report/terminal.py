@@ -176,6 +176,13 @@ class Terminal:
         return f"discriminator: {reason}; epoch {event['best']} is kept"
 
 
+class Silent(Terminal):
+    """Prints nothing: of several workers one tells what all do."""
+
+    def say(self, text: str) -> None:
+        """Prints nothing."""
+
+
 def _duration(seconds: float) -> str:
     """Hours and minutes, or minutes and seconds."""
     whole = max(0, round(seconds))

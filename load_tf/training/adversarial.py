@@ -9,14 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.conditioning import Sampling, logits_on_grid, sample_maps
+from load_tf.conditioning import RowsOf, Sampling, logits_on_grid, sample_maps
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size
 from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.label_maps import image_order, stream
 from load_tf.randomness import key
 from load_tf.segmentors.labelling import PADDING_VALUE
+from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.stage_one import pixels_seen
 
 
 def adversarial_loss(real_logits: tf.Tensor, saturating: bool) -> tf.Tensor:
@@ -55,23 +57,31 @@ class AdversarialTrainer(SegmentorTrainer):
         self.discriminator, self.sampling, self.saturating = discriminator, sampling, settings.saturating
         super().__init__(segmentor, settings, crop, num_classes, strategy)
 
-    def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    @property
+    def networks(self) -> list[keras.Layer]:
+        return [*super().networks, *self.discriminator.networks]
+
+    def totals(self, batch: Batch) -> Batch:
+        return {**super().totals(batch), "visible": pixels_seen(batch["labels"])}
+
+    def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
         on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size)
-        maps = sample_maps(on_grid, self.sampling, batch["key"])
+        place = RowsOf(batch["first"], batch["rows"]) if self.parts.count > 1 else None
+        maps = sample_maps(on_grid, self.sampling, batch["key"], place)
         inputs = self.discriminator.inputs(batch["grid_images"], maps * visible[..., None])
         real_logits = self.discriminator(inputs, training=False)
         best = tf.argmax(on_grid, -1, tf.int32)
 
         def share_of(differ: tf.Tensor) -> tf.Tensor:
-            return tf.math.divide_no_nan(tf.reduce_sum(tf.cast(differ, tf.float32) * visible), tf.reduce_sum(visible))
+            return tf.math.divide_no_nan(tf.reduce_sum(tf.cast(differ, tf.float32) * visible), batch["visible"])
 
+        share = self.share_of_batch(batch)
         measures = {
             "sampled_share": share_of(tf.argmax(maps, -1, tf.int32) != best),
             "changed_share": share_of(tf.cast(batch["start_maps"], tf.int32) != best),
-            "fooled_share": tf.reduce_mean(tf.cast(per_map(real_logits) > 0, tf.float32)),
+            "fooled_share": share * tf.reduce_mean(tf.cast(per_map(real_logits) > 0, tf.float32)),
         }
-        share = self.share_of_batch(tf.shape(logits)[0])
         return share * tf.reduce_mean(adversarial_loss(real_logits, self.saturating)), measures
 
 

@@ -9,9 +9,11 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from load_tf.conditioning import one_hot
+from load_tf.conditioning import RowsOf, one_hot
 from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.errors import UserError
+from load_tf.precision import LossScale
+from load_tf.training.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,43 +117,62 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         orbit.StandardEvaluator.__init__(self, None)
         self.discriminator, self.settings = discriminator, settings
         self.num_classes, self.strategy = num_classes, strategy
+        self.parts = Parts(strategy)
+        synchronize_batch_norm(discriminator.networks, strategy)
         with strategy.scope():
+            self.loss_scale = LossScale.where_needed(discriminator.networks, "discriminator")
             self.optimizer = settings.make_optimizer()
             self.optimizer.build(discriminator.trainable_variables)
+            take_global_gradients(self.optimizer)
             self._loss = tf.Variable(0.0, trainable=False, name="discriminator_loss")
             self._maps = tf.Variable(0.0, trainable=False, name="discriminator_maps")
 
     @property
     def variables(self) -> list[keras.Variable]:
         """Weights, moving averages and optimizer slots: all that a restart needs."""
-        return [*self.discriminator.variables, *self.optimizer.variables]
+        scale = self.loss_scale.variables if self.loss_scale else ()
+        return [*self.discriminator.variables, *self.optimizer.variables, *scale]
 
     def train_loop_begin(self) -> None:
         self._loss.assign(0.0)
         self._maps.assign(0.0)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        loss, count = self.strategy.run(self._update, args=(next(iterator),))
-        self._loss.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None))
-        self._maps.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, count, axis=None))
+        (part,) = self.parts.divide(next(iterator))
+        gradients, sums = self.strategy.run(self._gradients, args=(part,))
+        loss, count = tf.unstack(self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), 2)
+        if self.loss_scale is None:
+            self.strategy.run(self.optimizer.apply, args=(gradients, self.discriminator.trainable_variables))
+        else:
+            local = [self.strategy.experimental_local_results(gradient)[0] for gradient in gradients]
+            finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(local))
+            # At the lowest scale what is not finite is no overflow; it shall show.
+            if finite | self.loss_scale.is_lowest():
+                self.strategy.run(self.optimizer.apply, args=(gradients, self.discriminator.trainable_variables))
+            self.loss_scale.adapt(finite)
+        self._loss.assign_add(loss)
+        self._maps.assign_add(count)
 
-    def _inputs(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def _inputs(self, batch: Batch) -> tf.Tensor:
         maps = one_hot(batch["maps"], self.num_classes)
         return self.discriminator.inputs(batch["images"], maps)
 
-    def _update(self, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        replica = tf.distribute.get_replica_context()
-        count = tf.cast(tf.shape(batch["real"])[0], tf.float32)
-        global_count = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
-        variables = self.discriminator.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"])
+    def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The global batch's gradients; float32 [2], the sum of the losses of this replica's maps, and their number."""
+        place = RowsOf(batch["first"], batch["rows"]) if self.parts.count > 1 else None
+        variables = [v.value for v in self.discriminator.trainable_variables]
+        with tf.GradientTape() as tape, self.parts.statistics_of(batch):
+            logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"], place=place)
+            logits = tf.cast(logits, tf.float32)
             real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
             losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
-            total = tf.reduce_sum(per_map(losses) * batch["weights"])
-            loss = total / global_count
-        self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        return total, count
+            total = self.parts.counted(tf.reduce_sum(per_map(losses) * batch["weights"]), batch)
+            loss = total / tf.cast(batch["rows"], tf.float32)
+            scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
+        gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables))
+        if self.loss_scale:
+            gradients = self.loss_scale.unscale(gradients)
+        return gradients, tf.stack([total, tf.cast(batch["own"], tf.float32)])
 
     def train_loop_end(self) -> dict[str, float]:
         return {"loss": float(self._loss.numpy()) / float(self._maps.numpy())}

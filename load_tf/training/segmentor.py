@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
+from load_tf.precision import LossScale
 from load_tf.training.checkpointing import CheckpointedNetwork
+from load_tf.training.replicas import Batch, Parts, take_global_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,8 @@ class AdversarialTraining:
       saturating: minimise `log(1 - D)`, the third term of equation (2); False: `-log D`.
       trainable: regular expression; only variables whose path it finds are trained.
       reset_momentum: the momentum of a cycle starts from zero; False: it goes on from the cycle before.
+      accumulate: parts an update's images go through the networks in, one after the other, on every device; the update
+        is the same. One GPU with 4 parts follows the configuration of four GPUs, in the memory of a quarter.
       average: what is evaluated, and becomes the peak, is `a <- average * a + (1 - average) * w` over a cycle's
         iterations, which starts at the start model; in [0, 1), 0 is the weights themselves.
       checkpointing: hold a few of the segmentor's activations only and compute the others again for the gradient: a
@@ -46,9 +50,10 @@ class AdversarialTraining:
     reset_momentum: bool = True
     average: float = 0.0
     checkpointing: bool = False
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "updates_per_iteration"):
+        for name in ("batch_size", "updates_per_iteration", "accumulate"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(
                     f"AdversarialTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0."
@@ -93,7 +98,9 @@ class SegmentorTrainer(orbit.StandardTrainer):
                 f"AdversarialTraining.trainable {settings.trainable!r} finds none of the segmentor's variables, "
                 f"such as {segmentor.trainable_variables[0].path!r}."
             )
+        self.parts = Parts(strategy, settings.accumulate)
         with strategy.scope():
+            self.loss_scale = LossScale.where_needed(self.networks, "adversarial")
             self.optimizer = keras.optimizers.SGD(
                 settings.learning_rate,
                 momentum=settings.momentum,
@@ -101,29 +108,38 @@ class SegmentorTrainer(orbit.StandardTrainer):
                 name="adversarial",
             )
             self.optimizer.build(self.trained)
+            take_global_gradients(self.optimizer)
             self._sums = {
                 name: tf.Variable(0.0, trainable=False, name=name) for name in ("loss", "gradient_norm", *self.measures)
             }
             self._finite = tf.Variable(True, trainable=False, name="finite")
             self._updates = tf.Variable(0.0, trainable=False, name="updates")
 
-    def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    @property
+    def networks(self) -> list[keras.Layer]:
+        """What gradients go through."""
+        return [self.segmentor]
+
+    def totals(self, batch: Batch) -> Batch:
+        """What `objective` has to know of the global batch: float32 scalars, named in `replicas.BATCH_WIDE`."""
+        return {}
+
+    def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """What the segmentor minimises.
 
         Args:
-          logits: [b, h, w, K] float32 of one replica's images.
-          batch: its part of the batch.
+          logits: [b, h, w, K] float32 of a part's images.
+          batch: that part of the batch, with what `totals` says of the whole.
 
         Returns:
-          This replica's share of the loss, whose sum over replicas is the loss of the global batch, and what
-          `measures` names, of this replica's images.
+          The part's share of the loss, and of what `measures` names: their sums over the parts are those of the batch.
         """
         raise NotImplementedError
 
     @property
     def momentum_variables(self) -> list[keras.Variable]:
         """The slots a resumed cycle needs."""
-        return list(self.optimizer.variables)
+        return [*self.optimizer.variables, *(self.loss_scale.variables if self.loss_scale else ())]
 
     def reset_momentum(self) -> None:
         """A cycle's momentum starts from zero."""
@@ -131,10 +147,9 @@ class SegmentorTrainer(orbit.StandardTrainer):
             if variable is not self.optimizer._learning_rate:
                 variable.assign(tf.zeros_like(variable))
 
-    def share_of_batch(self, images: tf.Tensor) -> tf.Tensor:
-        """The share of the global batch that a replica's `images` are."""
-        count = tf.cast(images, tf.float32)
-        return count / tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, count)
+    def share_of_batch(self, batch: Batch) -> tf.Tensor:
+        """The share of the global batch that a part's images are, float32."""
+        return tf.cast(batch["own"], tf.float32) / tf.cast(batch["rows"], tf.float32)
 
     def train_loop_begin(self) -> None:
         for variable in (*self._sums.values(), self._updates):
@@ -142,36 +157,64 @@ class SegmentorTrainer(orbit.StandardTrainer):
         self._finite.assign(True)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        gradients, measured, finite = self.strategy.run(self._gradients, args=(next(iterator),))
-        bad = self.strategy.reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.int32), axis=None)
-        self._finite.assign(self._finite.read_value() & (bad == 0))
-        if self._finite.read_value():
-            self.strategy.run(self.optimizer.apply, args=(gradients, self.trained))
-        self._updates.assign_add(1.0)
-        for name, value in measured.items():
-            self._sums[name].assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None))
+        batch = next(iterator)
+        parts = self.parts.divide({**batch, **self.totals(batch)})
+        gradients, measured = self.strategy.run(self._all_gradients, args=(parts,))
+        sums = self.strategy.reduce(tf.distribute.ReduceOp.SUM, measured, axis=None)
+        norm = self.strategy.experimental_local_results(gradients["norm"])[0]
+        finite = tf.math.is_finite(sums[0]) & tf.math.is_finite(norm)
+        fatal = ~finite & self.loss_scale.is_lowest() if self.loss_scale else ~finite
+        self._finite.assign(self._finite.read_value() & ~fatal)
+        if self._finite.read_value() & finite:
+            self.strategy.run(self.optimizer.apply, args=(gradients["sum"], self.trained))
+        if self.loss_scale:
+            self.loss_scale.adapt(finite)
+        # With a loss scale an update that overflowed was not made, and is not in the means.
+        counts = finite | fatal
+        self._updates.assign_add(tf.cast(counts, tf.float32))
+        for name, value in zip(("loss", *self.measures), tf.unstack(sums, len(self.measures) + 1), strict=True):
+            self._sums[name].assign_add(tf.where(counts, value, 0.0))
+        self._sums["gradient_norm"].assign_add(tf.where(counts, norm, 0.0))
 
-    def _gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], dict[str, tf.Tensor], tf.Tensor]:
-        """Gradients of one replica's share of the loss, whose sum over replicas is that of the global batch."""
-        share = self.share_of_batch(tf.shape(batch["images"])[0])
-        loss, measures, gradients = self._loss_and_gradients(batch)
-        norm = tf.linalg.global_norm(gradients)
-        measured = {"loss": loss, "gradient_norm": norm * share}
-        measured |= {name: share * value for name, value in measures.items()}
-        return gradients, measured, tf.math.is_finite(loss) & tf.math.is_finite(norm)
+    def _all_gradients(self, parts: tuple[Batch, ...]) -> tuple[dict[str, list[tf.Tensor]], tf.Tensor]:
+        """One replica's parts, one after the other: the gradients of the global batch, and loss and measures of ours.
 
-    def _loss_and_gradients(
-        self, batch: dict[str, tf.Tensor]
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        Returns:
+          `sum`, the gradients, and `norm`, theirs together; float32 [1 + M], loss and measures in order.
+        """
+        gradients, measured = self._gradients(parts[0])
+        for part in parts[1:]:
+            # Or all would be in memory at once.
+            with tf.control_dependencies([*gradients, measured]):
+                part = {name: tf.identity(value) for name, value in part.items()}
+            more, measured_more = self._gradients(part)
+            gradients = [a + b for a, b in zip(gradients, more, strict=True)]
+            measured += measured_more
+        gradients = self.parts.add_up(gradients)
+        if self.loss_scale:
+            gradients = self.loss_scale.unscale(gradients)
+        return {"sum": gradients, "norm": tf.linalg.global_norm(gradients)}, measured
+
+    def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients of one part's share of the loss, whose sum over parts is that of the global batch."""
+
+        def objective(logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            loss, measures = self.objective(tf.cast(logits, tf.float32), batch)
+            loss = self.parts.counted(loss, batch)
+            measured = tf.stack([loss, *(measures[name] for name in self.measures)])
+            return self.loss_scale.scale(loss) if self.loss_scale else loss, measured
+
         variables = [v.value for v in self.trained]
         if self.network:
-            return self.network.gradients(batch["images"], lambda logits: self.objective(logits, batch), variables)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            loss, measures = self.objective(self.segmentor(batch["images"], training=False), batch)
-        return loss, measures, tape.gradient(loss, variables)
+            _, measured, found = self.network.gradients(batch["images"], objective, variables)
+        else:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                loss, measured = objective(self.segmentor(batch["images"], training=False))
+            found = tape.gradient(loss, variables)
+        return self.parts.complete(found, variables), self.parts.counted(measured, batch)
 
     def train_loop_end(self) -> dict[str, float | bool]:
-        updates = float(self._updates.numpy())
+        updates = max(float(self._updates.numpy()), 1.0)
         means: dict[str, float | bool] = {name: float(v.numpy()) / updates for name, v in self._sums.items()}
         return {**means, "finite": bool(self._finite.numpy())}

@@ -11,8 +11,10 @@ from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
 from load_tf.label_maps import stream
+from load_tf.precision import LossScale
 from load_tf.randomness import generator
 from load_tf.segmentors.labelling import PADDING_VALUE, upsample
+from load_tf.training.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,11 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.T
     return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
 
+def pixels_seen(labels: tf.Tensor) -> tf.Tensor:
+    """How many pixels of label maps, uint8 [B, H, W], are not void; float32, exact below 2^24."""
+    return tf.reduce_sum(tf.cast(labels != IGNORE_LABEL, tf.float32))
+
+
 class CrossEntropyTrainer(orbit.StandardTrainer):
     """Trains a segmentor by cross-entropy, batch statistics moving; `train` returns the mean `loss` per pixel."""
 
@@ -72,38 +79,59 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
     ) -> None:
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
         self.segmentor, self.strategy = segmentor, strategy
+        self.parts = Parts(strategy)
+        synchronize_batch_norm([segmentor], strategy)
         with strategy.scope():
+            self.loss_scale = LossScale.where_needed([segmentor], "cross_entropy")
             schedule = keras.optimizers.schedules.PolynomialDecay(settings.learning_rate, total_steps, 0.0, power=0.9)
             self.optimizer = keras.optimizers.SGD(
                 schedule, momentum=settings.momentum, global_clipnorm=settings.clip_norm, name="cross_entropy"
             )
             self.optimizer.build(segmentor.trainable_variables)
+            take_global_gradients(self.optimizer)
             self._loss = tf.Variable(0.0, trainable=False, name="cross_entropy")
             self._steps = tf.Variable(0.0, trainable=False, name="cross_entropy_steps")
 
     @property
     def variables(self) -> list[keras.Variable]:
         """All that a restart needs."""
-        return [*self.segmentor.variables, *self.optimizer.variables]
+        scale = self.loss_scale.variables if self.loss_scale else ()
+        return [*self.segmentor.variables, *self.optimizer.variables, *scale]
 
     def train_loop_begin(self) -> None:
         self._loss.assign(0.0)
         self._steps.assign(0.0)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        loss = self.strategy.run(self._update, args=(next(iterator),))
-        self._loss.assign_add(self.strategy.reduce(tf.distribute.ReduceOp.SUM, loss, axis=None))
+        batch = next(iterator)
+        (part,) = self.parts.divide({**batch, "pixels": pixels_seen(batch["labels"])})
+        gradients, losses = self.strategy.run(self._gradients, args=(part,))
+        loss = self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+        if self.loss_scale is None:
+            self.strategy.run(self.optimizer.apply, args=(gradients, self.segmentor.trainable_variables))
+        else:
+            local = [self.strategy.experimental_local_results(gradient)[0] for gradient in gradients]
+            finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(local))
+            # At the lowest scale what is not finite is no overflow; it shall show.
+            if finite | self.loss_scale.is_lowest():
+                self.strategy.run(self.optimizer.apply, args=(gradients, self.segmentor.trainable_variables))
+            self.loss_scale.adapt(finite)
+        self._loss.assign_add(loss)
         self._steps.assign_add(1.0)
 
-    def _update(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        replica = tf.distribute.get_replica_context()
-        variables = self.segmentor.trainable_variables
-        with tf.GradientTape() as tape:
-            total, pixels = cross_entropy(self.segmentor(batch["images"], training=True), batch["labels"])
+    def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The global batch's gradients, and this replica's share of its loss."""
+        variables = [v.value for v in self.segmentor.trainable_variables]
+        with tf.GradientTape() as tape, self.parts.statistics_of(batch):
+            logits = tf.cast(self.segmentor(batch["images"], training=True), tf.float32)
+            total, _ = cross_entropy(logits, batch["labels"])
             # A batch of nothing but void has no pixels: 0 / 0 would make every weight NaN.
-            loss = tf.math.divide_no_nan(total, replica.all_reduce(tf.distribute.ReduceOp.SUM, pixels))
-        self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-        return loss
+            loss = self.parts.counted(tf.math.divide_no_nan(total, batch["pixels"]), batch)
+            scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
+        gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables))
+        if self.loss_scale:
+            gradients = self.loss_scale.unscale(gradients)
+        return gradients, loss
 
     def train_loop_end(self) -> dict[str, float]:
         return {"loss": float(self._loss.numpy()) / float(self._steps.numpy())}

@@ -11,15 +11,15 @@ from load_tf.conditioning import Sampling
 from load_tf.data.grid import Size
 from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
-from load_tf.training.stage_one import cross_entropy
+from load_tf.training.stage_one import cross_entropy, pixels_seen
 
 
-def mean_cross_entropy(logits: tf.Tensor, truth: tf.Tensor) -> tf.Tensor:
-    """This replica's share of the cross-entropy per pixel of the global batch that is not void."""
-    total, pixels = cross_entropy(logits, truth)
-    replica = tf.distribute.get_replica_context()
-    return tf.math.divide_no_nan(total, replica.all_reduce(tf.distribute.ReduceOp.SUM, pixels))
+def mean_cross_entropy(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """This part's share of the cross-entropy per pixel of the global batch that is not void."""
+    total, _ = cross_entropy(logits, batch["truth"])
+    return tf.math.divide_no_nan(total, batch["pixels"])
 
 
 class SupervisedTrainer(SegmentorTrainer):
@@ -27,8 +27,11 @@ class SupervisedTrainer(SegmentorTrainer):
 
     needs_truth = True
 
-    def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        return mean_cross_entropy(logits, batch["truth"]), {}
+    def totals(self, batch: Batch) -> Batch:
+        return {**super().totals(batch), "pixels": pixels_seen(batch["truth"])}
+
+    def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        return mean_cross_entropy(logits, batch), {}
 
 
 class HybridTrainer(AdversarialTrainer):
@@ -51,10 +54,11 @@ class HybridTrainer(AdversarialTrainer):
         self.weight = weight
         super().__init__(segmentor, discriminator, settings, sampling, crop, num_classes, strategy)
 
-    def objective(self, logits: tf.Tensor, batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def totals(self, batch: Batch) -> Batch:
+        return {**super().totals(batch), "pixels": pixels_seen(batch["truth"])}
+
+    def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         adversarial, measures = super().objective(logits, batch)
-        pixelwise = mean_cross_entropy(logits, batch["truth"])
-        # The base class weighs what is measured by the replica's share of the images; this one holds its share already.
-        share = self.share_of_batch(tf.shape(logits)[0])
-        measures["cross_entropy"] = tf.math.divide_no_nan(pixelwise, share)
+        pixelwise = mean_cross_entropy(logits, batch)
+        measures["cross_entropy"] = pixelwise
         return pixelwise + self.weight * adversarial, measures

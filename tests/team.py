@@ -1,0 +1,186 @@
+"""Runs of the command on one process or several, which know each other by TF_CONFIG on this machine."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIG = """
+experiment.name = 'team'
+experiment.dataset = @synthetic()
+synthetic.train = 14
+synthetic.validation = 11
+synthetic.size = (48, 64)
+experiment.segmentor = @keras_model
+keras_model.path = '{model}'
+keras_model.pretrained = False
+experiment.crop = (49, 65)
+experiment.holdout_images = 7
+experiment.evaluation_batch_size = 2
+StageOne.epochs = 2
+StageOne.batch_size = 3
+StageOne.learning_rate = 0.1
+Discriminator.architecture = 'convolutional'
+Discriminator.sees = 'both'
+Discriminator.input_size = 32
+Discriminator.alpha = 0.2
+DiscriminatorTraining.max_epochs = 2
+DiscriminatorTraining.patience = 2
+DiscriminatorTraining.batch_size = 6
+DiscriminatorTraining.optimizer = 'adam'
+DiscriminatorTraining.learning_rate = 2e-3
+AdversarialTraining.learning_rate = 2e-2
+AdversarialTraining.batch_size = 3
+Sampling.temperature = 2.0
+Lookahead.patience = 3
+Lookahead.upper = 0.0
+Lookahead.lower = 0.02
+Lookahead.max_buffer_sets = 2
+Lookahead.max_fruitless_cycles = 3
+Lookahead.max_cycles = 3
+Runtime.intra_op_threads = 1
+Runtime.inter_op_threads = 1
+"""
+
+MODEL = """
+import sys
+import keras
+def conv(filters, size, seed, **options):
+    initializer = keras.initializers.HeNormal(seed=seed)
+    return keras.layers.Conv2D(filters, size, padding="same", kernel_initializer=initializer, **options)
+images = keras.Input((None, None, 3))
+features = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
+features = conv(12, 5, 1, strides=4, activation="relu")(features)
+features = keras.layers.BatchNormalization(momentum=0.8)(features)
+keras.Model(images, conv(8, 1, 3)(features), name="tiny").save(sys.argv[1])
+"""
+
+# Kills its own process in a phase, at the end of the call that has the given number.
+KILLED = """
+import os, signal, sys, time
+phase, number = sys.argv.pop(1).split(":")
+left = int(number)
+def dying(method):
+    def call(*arguments, **options):
+        global left
+        result = method(*arguments, **options)
+        left -= 1
+        if left <= 0:
+            print("killed at", time.time(), file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return call
+from load_tf import commands, main
+commands.quiet_tensorflow()
+from load_tf import game
+from load_tf.evaluation import evaluator
+from load_tf.report import results
+from load_tf.training import discriminator, segmentor, stage_one
+owner, name = {
+    "stage one": (stage_one.CrossEntropyTrainer, "train_loop_end"),
+    "discriminator": (discriminator.DiscriminatorTrainer, "train_loop_end"),
+    "adversarial": (segmentor.SegmentorTrainer, "train_loop_end"),
+    "aggregation": (game.AdversarialGame, "_maps_of"),
+    "evaluation": (game.AdversarialGame, "evaluate"),
+    "report": (results, "_confusion_matrices"),
+}[phase]
+setattr(owner, name, dying(getattr(owner, name)))
+main.main()
+"""
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(number)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Done:
+    """How a process ended."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.stdout = self.stderr = ""
+        self.seconds = 0.0
+        """From the first process's end to this one's."""
+
+    @property
+    def status(self) -> int:
+        return self.process.returncode
+
+    @property
+    def sentences(self) -> list[str]:
+        return [line for line in self.stderr.splitlines() if line.startswith("load_tf:")]
+
+
+def finish(processes: list[subprocess.Popen[str]], timeout: float = 500) -> list[Done]:
+    """Waits for all, and reads what they said."""
+    done = [Done(process) for process in processes]
+    ended: dict[int, float] = {}
+    until = time.monotonic() + timeout
+    while len(ended) < len(done) and time.monotonic() < until:
+        for number, process in enumerate(processes):
+            if number not in ended and process.poll() is not None:
+                ended[number] = time.monotonic()
+        time.sleep(0.05)
+    for number, one in enumerate(done):
+        if number not in ended:
+            one.process.kill()
+        one.stdout, one.stderr = one.process.communicate()
+        one.seconds = ended.get(number, float("inf")) - min(ended.values(), default=0.0)
+    return done
+
+
+class Team:
+    """A config on disk, and runs of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.gin_file = folder / "team.gin"
+        self.gin_file.write_text(CONFIG.format(model=folder / "tiny.keras"))
+        subprocess.run([sys.executable, "-c", MODEL, str(folder / "tiny.keras")], check=True, capture_output=True)
+
+    def start(
+        self, run_dir: Path, workers: int, *params: str, kill: dict[int, str] | None = None
+    ) -> list[subprocess.Popen[str]]:
+        """Starts a run.
+
+        Args:
+          run_dir: its folder.
+          workers: how many processes; 1 is one without TF_CONFIG.
+          *params: gin bindings over the file's.
+          kill: for a worker `PHASE:NUMBER`, the call of that phase it does not survive.
+        """
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(workers)]}
+        processes = []
+        for index in range(workers):
+            point = (kill or {}).get(index)
+            command = ["-m", "load_tf.main"] if point is None else ["-c", KILLED, point]
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+            if workers > 1:
+                task = {"type": "worker", "index": index}
+                environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+            processes.append(
+                subprocess.Popen(
+                    [
+                        *(sys.executable, *command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}"),
+                        *(f"--gin_param={param}" for param in params),
+                    ],
+                    env=environment,
+                    cwd=self.folder,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        return processes
