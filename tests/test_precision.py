@@ -11,10 +11,9 @@ from load_tf import precision
 from load_tf.conditioning import Sampling
 from load_tf.errors import UserError
 from load_tf.precision import LossScale
-from load_tf.segmentors.small import small_network
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.segmentor import AdversarialTraining
-from tests.training.replica_steps import CROP, K, batch, discriminator
+from tests.training.replica_steps import CROP, K, batch, discriminator, segmentor
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +24,7 @@ def _as_it_was() -> Iterator[None]:
 
 def trainer(name: str, kind: str = "small") -> AdversarialTrainer:
     precision.use(name)
-    model = small_network(K, 4, 8, 2)
+    model = segmentor()
     settings = AdversarialTraining(batch_size=5, learning_rate=0.05)
     strategy = tf.distribute.get_strategy()
     return AdversarialTrainer(model, discriminator(kind), settings, Sampling(temperature=2.0), CROP, K, strategy)
@@ -50,8 +49,8 @@ def test_a_step_in_16_bits_is_near_that_in_32(name: str, compute: tf.DType) -> N
     exact, rough = trainer("float32"), trainer(name)
     assert exact.loss_scale is None and (rough.loss_scale is not None) == (name == "mixed_float16")
     layers = {layer.name: layer for layer in rough.segmentor.layers}
-    assert layers["entry.conv"].compute_dtype == compute.name
-    assert layers["logits.semantic"].compute_dtype == layers["preprocessed"].compute_dtype == "float32"
+    assert layers["conv"].compute_dtype == compute.name
+    assert layers["logits"].compute_dtype == "float32"
     assert {v.dtype for v in rough.segmentor.variables} == {"float32"}
     before = weights(exact)
     np.testing.assert_array_equal(weights(rough), before)
@@ -83,7 +82,7 @@ def test_what_is_not_finite_at_the_lowest_scale_is_no_overflow() -> None:
     one = trainer("mixed_float16")
     assert one.loss_scale is not None
     one.loss_scale.variables[0].assign(1.0)
-    one.segmentor.get_layer("logits.semantic").bias.assign(np.full(K, np.nan))
+    one.segmentor.get_layer("logits").bias.assign(np.full(K, np.nan))
     assert not step(one)["finite"]
     assert float(one.loss_scale.variables[0]) == 1.0
 

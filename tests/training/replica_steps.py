@@ -72,7 +72,7 @@ def segmentor() -> keras.Model:
     x = keras.layers.Rescaling(1 / 127.5, -1)(images)
     x = keras.layers.Conv2D(6, 3, strides=4, padding="same", use_bias=False, name="conv")(x)
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x))
-    model = keras.Model(images, keras.layers.Conv2D(K, 3, padding="same", name="logits")(x))
+    model = keras.Model(images, keras.layers.Conv2D(K, 3, padding="same", name="logits", dtype="float32")(x))
     return drawn(model, 8)
 
 
@@ -99,7 +99,7 @@ def discriminator(kind: str) -> ConditionalDiscriminator:
         x = keras.layers.Conv2D(8, 3, strides=2, use_bias=False, name=f"judge{number}")(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization(name=f"norm{number}", momentum=0.9)(x))
     body = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
-    head = keras.layers.Dense(1)
+    head = keras.layers.Dense(1, dtype="float32")
     head.build(body.output.shape)
     head.kernel.assign(generator(8, "head").normal(size=head.kernel.shape))
     return ConditionalDiscriminator(drawn(body, 7), head, settings)
