@@ -80,6 +80,20 @@ class FoldedConvolution(keras.layers.Layer):
         return cast(tuple[int | None, ...], self._sources[0].compute_output_shape(input_shape))
 
 
+class _Apart(keras.layers.Layer):
+    """The identity, between a convolution and a sum.
+
+    Without it TensorFlow 2.20's optimiser tries to make one operation of both, where the sum has two readers fails at
+    it, and then leaves the whole graph as it was, no bias or activation joined to its convolution.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(inputs, inputs.shape)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
 class FoldedSegmentor:
     """A functional Keras model with every batch norm that follows a convolution folded; all else is shared with it.
 
@@ -125,11 +139,17 @@ class FoldedSegmentor:
 
     def _rebuild(self, model: keras.Model) -> keras.Model:
         convolved: dict[int, tuple[keras.KerasTensor, keras.layers.Layer, keras.KerasTensor]] = {}
+        folded: dict[int, keras.KerasTensor] = {}
 
         def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
             if args and id(args[0]) in convolved and _is_foldable_norm(layer):
                 _, convolution, inputs = convolved[id(args[0])]
-                return self._fold(convolution, layer)(inputs)
+                outputs = self._fold(convolution, layer)(inputs)
+                folded[id(outputs)] = outputs
+                return outputs
+            if isinstance(layer, keras.layers.Add):
+                apart = [_Apart()(summand) if id(summand) in folded else summand for summand in args[0]]
+                return layer(apart, *args[1:], **kwargs)
             outputs = layer(*args, **kwargs)
             if _is_foldable_convolution(layer):
                 # The tensor is kept so that no other gets its id.
