@@ -164,6 +164,12 @@ class Experiment:
         for name in ("holdout_images", "evaluation_batch_size", "commit_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"experiment.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
+        names = [n for n in (self.training_split, self.validation_split, self.holdout_split) if n is not None]
+        if len(set(names)) < len(names):
+            raise UserError(
+                f"experiment.training_split, validation_split and holdout_split are {', '.join(map(repr, names))}; "
+                "expected splits that differ: what was trained or chosen on says nothing of other images."
+            )
         if not isinstance(self.method, Method):
             names = ", ".join(f"@{method.__name__}()" for method in METHODS)
             raise UserError(f"experiment.method is {self.method!r}; expected one of {names}.")

@@ -115,6 +115,7 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["--gin_param=import os"], ["neither import nor include", "import os"]),
         (["--gin_param=include 'demo.gin'"], ["neither import nor include"]),
         (["--gin_param=experiment.validation_split='val'"], ["no split 'val'", "'validation'"]),
+        (["--gin_param=experiment.holdout_split='train'"], ["'train', 'validation', 'train'", "splits that differ"]),
         (["--gin_param=experiment.holdout_images=4"], ["4 images", "expected 1 to 3"]),
         (["--gin_param=small_deeplab.output_stride=7"], ["output_stride is 7"]),
         (["--data_dir=x"], ["--data_dir", "no use for it"]),

@@ -18,9 +18,6 @@ from load_tf.segmentors import labelling
 from load_tf.segmentors.folding import forward
 from load_tf.training.replicas import per_replica
 
-MAX_PIXELS = 2**24
-"""Images with more pixels than this are refused: their logits alone would take gigabytes."""
-
 Segmentor = Callable[..., tf.Tensor]
 """A Keras model, or anything called like one: (images, training=False) -> logits [B, h, w, K]."""
 
@@ -61,7 +58,7 @@ class Evaluator:
         num_classes: int,
         batch_size: int = 4,
         *,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int = labelling.MAX_PIXELS,
         cache: bool = False,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:

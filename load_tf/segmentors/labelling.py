@@ -9,6 +9,9 @@ import tensorflow as tf
 PADDING_VALUE = 127.5
 """Mid-grey in every channel; the official input scaling turns it into exactly 0."""
 
+MAX_PIXELS = 2**24
+"""Largest image, height * width, that is evaluated or that an exported model takes: 1.4 GB of logits at 21 classes."""
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 

@@ -26,13 +26,10 @@ import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL
 from load_tf.errors import UserError
-from load_tf.segmentors.labelling import Size
+from load_tf.segmentors.labelling import MAX_PIXELS, Size
 from load_tf.serving import warmup
 from load_tf.serving.graph import ServedSegmentor
 from load_tf.serving.versions import versions
-
-MAX_PIXELS = 2**24
-"""Largest image, height * width, that an exported model accepts; 21 classes then take 1.4 GB of logits."""
 
 UNFINISHED = ".unfinished-"
 """What the name of a folder begins with until it is complete and gets its number."""
