@@ -36,6 +36,7 @@ flags.DEFINE_integer("grid", 224, "The discriminator's input size.")
 flags.DEFINE_integer("repeats", 5, "Rounds.")
 flags.DEFINE_integer("threads", 0, "Threads; 0: one for each core.")
 flags.DEFINE_bool("checkpointing", False, "Time the adversarial step with gradient checkpointing, too.")
+flags.DEFINE_string("alone", None, "One row only: no memory that another one gave back then hides its own.")
 flags.DEFINE_bool("only_adversarial", False, "Leave the other steps out.")
 
 BARE = "segmentor and discriminator, bare sum"
@@ -78,6 +79,8 @@ def main(_: list[str]) -> None:
             "plain forward pass": lambda: _forward(parts),
             "stage 1": lambda: _stage_one(parts),
         }
+    if FLAGS.alone:
+        makers = {name: make for name, make in makers.items() if name == FLAGS.alone}
     measured = timing.in_turn({name: make() for name, make in makers.items()}, FLAGS.repeats)
     print(
         f"\n{FLAGS.network}, {FLAGS.size} x {FLAGS.size}, {FLAGS.batch} images an update, MobileNet on {FLAGS.grid} x "
@@ -94,7 +97,7 @@ def main(_: list[str]) -> None:
     for name, own in measured.items():
         images = FLAGS.maps if name in ("discriminator's step", PIPELINE) else FLAGS.batch
         seconds, reference = own.median / (ELEMENTS if name in PIPELINES else 1), references.get(name)
-        ratio = f"{seconds / measured[reference].median:.3f} x {reference}" if reference else ""
+        ratio = f"{seconds / measured[reference].median:.3f} x {reference}" if reference in measured else ""
         row = [f"{1e3 * seconds:.0f}", f"{100 * own.spread:.0f} %", f"{images / seconds:.2f}"]
         rows.append([name, *row, f"{own.memory:.0f}", ratio])
     print(timing.table(["", "ms", "spread", "images/s", "MiB", "time"], rows))
