@@ -16,7 +16,7 @@ from absl import app, flags
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from benchmarks import timing
-from benchmarks.networks import CLASSES, network
+from benchmarks.networks import CLASSES, multiply_adds, network
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.plan import Runtime
@@ -219,21 +219,6 @@ def _openvino(model: keras.Model, images: tf.Tensor, folder: str) -> Candidate:
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled, array = openvino.compile_model(openvino.convert_model(path), "CPU", options), images.numpy()
     return lambda: compiled(array)
-
-
-def multiply_adds(model: keras.Model, size: int) -> int:
-    """Multiply-adds of the convolutions for one image of size x size pixels."""
-
-    concrete = tf.function(lambda x: model(x, training=False)).get_concrete_function(
-        tf.TensorSpec([1, size, size, 3], tf.float32)
-    )
-    total = 0
-    for operation in concrete.graph.get_operations():
-        if operation.type in ("Conv2D", "DepthwiseConv2dNative"):
-            kernel = operation.inputs[1].shape
-            per_output = np.prod(kernel[:3]) if operation.type == "Conv2D" else np.prod(kernel[:2])
-            total += int(np.prod(operation.outputs[0].shape) * per_output)
-    return total
 
 
 if __name__ == "__main__":

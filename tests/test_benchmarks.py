@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import timing
-from benchmarks.inference import multiply_adds
-from benchmarks.networks import network
+from benchmarks.networks import multiply_adds, network
 
 
 @pytest.mark.parametrize(
