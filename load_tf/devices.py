@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from load_tf import interruption
 from load_tf.errors import UserError
 
 EXPECTED = "'auto', 'one', 'mirrored', 'multi_worker', 'tpu' or 'tpu:NAME'"
@@ -88,7 +89,9 @@ def _multi_worker(workers: int) -> tf.distribute.Strategy:
             "Runtime.devices is 'multi_worker', but TF_CONFIG names no workers; set it on every machine, or choose "
             "'auto'."
         )
-    return _made(tf.distribute.MultiWorkerMirroredStrategy, "the workers of TF_CONFIG")
+    made = _made(tf.distribute.MultiWorkerMirroredStrategy, "the workers of TF_CONFIG")
+    interruption.listen_again()
+    return made
 
 
 def _tpu(name: str) -> tf.distribute.Strategy:

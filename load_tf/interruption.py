@@ -133,6 +133,14 @@ def handled(notice: Callable[[], bool] | None = None) -> Iterator[None]:
         _watch = None
 
 
+def listen_again() -> None:
+    """Takes SIGTERM back from TensorFlow, whose pre-emption notifier takes it for itself when there are workers."""
+    if _watch is not None:
+        for number in SIGNALS:
+            if signal.getsignal(number) == _watch.handle:
+                signal.signal(number, _watch.handle)
+
+
 def requested() -> bool:
     """Whether this process was asked to stop."""
     return _watch is not None and _watch.number is not None

@@ -174,7 +174,6 @@ def test_a_death_in_each_phase(team: Team, two: Path) -> None:
     same_end(two, path)
 
 
-@pytest.mark.slow
 def test_a_signal_to_one_stops_all_at_the_same_commit(team: Team, two: Path) -> None:
     path = team.folder / "stopped"
     processes = team.start(path, 2)
