@@ -1,5 +1,6 @@
 """The study: what it runs, what it chooses on, and a whole one on scenes the size of a stamp."""
 
+import functools
 import json
 import os
 import re
@@ -135,7 +136,9 @@ make(Study(variants={{"LoAd": ()}}, seeds=(0,)), Path({str(tmp_path)!r}), Path({
      [sys.executable, "-c", sleep])
 """
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    study = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    study = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, preexec_fn=heard)
     deadline = time.monotonic() + 60
     while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < deadline and study.poll() is None
