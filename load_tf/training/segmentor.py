@@ -16,6 +16,7 @@ from load_tf.errors import UserError
 from load_tf.precision import LossScale
 from load_tf.training.checkpointing import CheckpointedNetwork
 from load_tf.training.replicas import Batch, Parts, take_global_gradients
+from load_tf.training.stage_one import pixels_seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
 
     def totals(self, batch: Batch) -> Batch:
         """What `objective` has to know of the global batch: float32 scalars, named in `replicas.BATCH_WIDE`."""
-        return {}
+        return {"pixels": pixels_seen(batch["truth"])} if self.needs_truth else {}
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """What the segmentor minimises.

@@ -13,7 +13,7 @@ from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
-from load_tf.training.stage_one import cross_entropy, pixels_seen
+from load_tf.training.stage_one import cross_entropy
 
 
 def mean_cross_entropy(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
@@ -26,9 +26,6 @@ class SupervisedTrainer(SegmentorTrainer):
     """Cross-entropy only, on the same images in the same order as the adversary's updates."""
 
     needs_truth = True
-
-    def totals(self, batch: Batch) -> Batch:
-        return {**super().totals(batch), "pixels": pixels_seen(batch["truth"])}
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return mean_cross_entropy(logits, batch), {}
@@ -53,9 +50,6 @@ class HybridTrainer(AdversarialTrainer):
     ) -> None:
         self.weight = weight
         super().__init__(segmentor, discriminator, settings, sampling, crop, num_classes, strategy)
-
-    def totals(self, batch: Batch) -> Batch:
-        return {**super().totals(batch), "pixels": pixels_seen(batch["truth"])}
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         adversarial, measures = super().objective(logits, batch)
