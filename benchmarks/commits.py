@@ -55,6 +55,15 @@ def main() -> None:
                 seconds.append(time.perf_counter() - began)
             written = sum(run.state["files"][name]["bytes"] for name in changed)
             print(f"{kind:<34} {written / 2**20:7.0f} {np.median(seconds):8.2f}")
+        began = time.perf_counter()
+        run.write_ahead("segmentor", iteration["segmentor"])
+        waited = time.perf_counter() - began
+        time.sleep(20)  # an evaluation
+        began = time.perf_counter()
+        run.commit({"phase": "lookahead"}, iteration, set(everything))
+        waited += time.perf_counter() - began
+        written = run.state["files"]["segmentor"]["bytes"]
+        print(f"{'iteration, written ahead':<34} {written / 2**20:7.0f} {waited:8.2f}")
         run.close()
         whole = sum(entry["bytes"] for entry in run.state["files"].values())
         began = time.perf_counter()

@@ -144,6 +144,7 @@ class AdversarialGame:
             self.average.become(self.start)
         if self.players.adversarial.reset_momentum:
             self.segmentor_trainer.reset_momentum()
+        self.run.forget_ahead("segmentor")
         self._changed |= {"segmentor", "average"}
 
     def update(self, cycle: int, iteration: int) -> bool:
@@ -160,6 +161,9 @@ class AdversarialGame:
             finite = False
         if self.average:
             self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
+        if (iteration + 1) % self.commit_every == 0:
+            # The disk works while the hold-out is evaluated: the weights stay as they are until the commit.
+            self.run.write_ahead("segmentor", self._segmentor_arrays)
         measures["distance"] = float(self.start.distance())
         finite, measures = self.workers.agree([finite, {name: float(value) for name, value in measures.items()}])
         numbers = {name: float(value) if np.isfinite(value) else None for name, value in measures.items()}
@@ -330,9 +334,7 @@ class AdversarialGame:
             return
         began = time.monotonic()
         sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-            "segmentor": lambda: variables_to_arrays(
-                [*self.segmentor.variables, *self.segmentor_trainer.momentum_variables]
-            ),
+            "segmentor": self._segmentor_arrays,
             "start": self.start.to_arrays,
             "best": self.best.to_arrays,
         }
@@ -362,6 +364,9 @@ class AdversarialGame:
         )
         self._changed = set()
         self.run.time("commit", time.monotonic() - began)
+
+    def _segmentor_arrays(self) -> dict[str, np.ndarray]:
+        return variables_to_arrays([*self.segmentor.variables, *self.segmentor_trainer.momentum_variables])
 
     def resume(self) -> State | None:
         """Goes to where the last commit stood, if there was one in this phase."""

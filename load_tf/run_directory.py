@@ -9,6 +9,7 @@ newest commit names; if one is gone or not what was written, the run goes on fro
 one left is moved to `damaged/`.
 """
 
+import concurrent.futures
 import contextlib
 import errno
 import fcntl
@@ -58,6 +59,8 @@ class RunDirectory:
         """
         self.path = Path(path)
         self._pinned = pinned
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "run directory")
+        self._ahead: dict[str, concurrent.futures.Future[Entry]] = {}
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"the run directory {self.path} is a file; expected a folder, or a path that is free.")
         self._refuse_strangers()
@@ -200,6 +203,26 @@ class RunDirectory:
         with self._writing(), open(self.path / "timings.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
 
+    def write_ahead(self, name: str, source: ArraySource) -> None:
+        """Begins to write arrays that the next commit will name, while the caller goes on, e.g. with an evaluation.
+
+        They are copied at once and count when a commit names them in `changed`, which waits for them; that they can't
+        be written is said there, too. A process that dies before leaves a file that no state names.
+
+        Args:
+          name: of the arrays, as in `commit`.
+          source: what they are now; if that changes before the commit, call `forget_ahead`.
+        """
+        self.forget_ahead(name)
+        arrays = dict(source())
+        self._ahead[name] = self._writer.submit(self._write_arrays, name, arrays)
+
+    def forget_ahead(self, name: str) -> None:
+        """What `write_ahead` was given is out of date: the next commit asks its own source."""
+        begun = self._ahead.pop(name, None)
+        if begun is not None:
+            begun.exception()  # waits: two writers must not share a name
+
     def commit(
         self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
     ) -> None:
@@ -207,7 +230,8 @@ class RunDirectory:
 
         Args:
           state: plain values, fit for JSON.
-          changed: arrays that are not those of the last commit, by name, e.g. "segmentor" or "label_maps/g0".
+          changed: arrays that are not those of the last commit, by name, e.g. "segmentor" or "label_maps/g0". Those
+            that `write_ahead` was given are not asked for again.
           keep: names whose files of the last commit still count, where they are not in `changed`.
           last: the run is over, so that the commit before this one need not be kept.
 
@@ -221,16 +245,17 @@ class RunDirectory:
             interruption.stop_if_requested(f"commit {self.state['commit']} of {self.path}")
 
     def _commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool) -> None:
-        number = self.state.get("commit", 0) + 1
         files: dict[str, Entry] = {n: e for n, e in self.state.get("files", {}).items() if n in keep | self._pinned}
+        # Those begun ahead first, so that no two write at a time.
+        written = {name: self._ahead.pop(name).result() for name in changed if name in self._ahead}
+        for name in list(self._ahead):
+            self.forget_ahead(name)
         for name, source in changed.items():
-            folder, _, stem = name.rpartition("/")
-            path = self.path / (folder or "checkpoints") / f"{stem}-{number:06d}.arrays"
-            files[name] = write_arrays(path, source(), self.path)
+            files[name] = written[name] if name in written else self._write_arrays(name, source())
         self._append_journal()
         new = {
             **state,
-            "commit": number,
+            "commit": self._next_commit,
             "config": self._config_digest,
             "files": files,
             "journal": {"bytes": self._journal_bytes, "sha256": self._journal_digest.hexdigest()},
@@ -245,6 +270,15 @@ class RunDirectory:
         elif self._previous:
             write_atomically(before, run_state.encode(self._previous))
         self._prune()
+
+    @property
+    def _next_commit(self) -> int:
+        return int(self.state.get("commit", 0)) + 1
+
+    def _write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> Entry:
+        folder, _, stem = name.rpartition("/")
+        path = self.path / (folder or "checkpoints") / f"{stem}-{self._next_commit:06d}.arrays"
+        return write_arrays(path, arrays, self.path)
 
     def _append_journal(self) -> None:
         if not self._journal_lines:
@@ -291,6 +325,7 @@ class RunDirectory:
 
     def close(self) -> None:
         """Lets other processes in."""
+        self._writer.shutdown()
         if not self._lock.closed:
             self._lock.close()
             interruption.run_closed()

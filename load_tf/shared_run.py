@@ -104,6 +104,12 @@ class FollowerDirectory(RunDirectory):
     def time(self, phase: str, seconds: float, **values: Any) -> None:
         """Times are the chief's."""
 
+    def write_ahead(self, name: str, source: ArraySource) -> None:
+        """Files are the chief's."""
+
+    def forget_ahead(self, name: str) -> None:
+        """Files are the chief's."""
+
     def commit(
         self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
     ) -> None:

@@ -169,11 +169,13 @@ class SmallGame:
 
     def go_back(self) -> None:
         self.values["segmentor"] = self.values["start"]
+        self.run.forget_ahead("segmentor")
 
     def update(self, cycle: int, iteration: int) -> bool:
         self.updates += 1
         step = generator(0, "update", self.updates).normal(size=40) + 0.1 * self.values["discriminator"]
         self.values["segmentor"] = self.values["segmentor"] + 0.4 * step
+        self.run.write_ahead("segmentor", lambda: {"w": self.values["segmentor"]})
         self.record("update", cycle=cycle, norm=float(np.linalg.norm(step)))
         return True
 

@@ -270,6 +270,20 @@ def test_a_commit_is_all_a_restart_needs(tmp_path: Path) -> None:
     run.close()
 
 
+def test_a_commit_holds_the_weights_of_its_moment_whatever_was_written_ahead(tmp_path: Path) -> None:
+    game = committed(tmp_path / "run")
+    game.update(0, 2)
+    updated = list(game._segmentor_arrays().values())
+    game.commit(State(phase="ahead", iteration=3))
+    assert equal(list(game.run.arrays("segmentor").values()), updated)
+    game.update(0, 3)
+    game.go_back()  # as a method does that ends on an iteration
+    game.commit(State(phase="finished", iteration=4))
+    stored = list(game.run.arrays("segmentor").values())
+    assert equal(stored, list(game._segmentor_arrays().values())) and not equal(stored, updated)
+    game.run.close()
+
+
 def test_a_fresh_run_has_nothing_to_resume(tmp_path: Path) -> None:
     game = make(RunDirectory(tmp_path / "run", "config"))
     assert game.resume() is None

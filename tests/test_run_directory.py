@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from load_tf import run_directory
+from load_tf.arrays import write_arrays
 from load_tf.errors import UserError
 from load_tf.run_directory import RunDirectory
 
@@ -336,3 +339,70 @@ def test_timings_and_reports_stand_outside_the_commit(tmp_path: Path) -> None:
     assert run.write("report/table1.csv", "class,baseline\n").read_text() == "class,baseline\n"
     assert run.write("report/table1.csv", b"new").read_bytes() == b"new"
     assert run.state == {} and run.journal() == []
+
+
+def test_what_is_written_ahead_ends_in_the_same_files(tmp_path: Path) -> None:
+    begin(tmp_path / "plain").close()
+    run = RunDirectory(tmp_path / "ahead", CONFIG, frozenset({"baseline"}))
+    run.record("start", miou=0.25)
+    run.write_ahead("segmentor", weights(2))
+    run.write_ahead("label_maps/g0", weights(9))
+    run.write_ahead("label_maps/g0", weights(3))
+    run.commit({"phase": "one"}, {"baseline": weights(1), "segmentor": weights(7), "label_maps/g0": weights(7)}, set())
+    run.record("evaluate", cycle=0, miou=0.5)
+    present = [4.0]
+    run.write_ahead("segmentor", lambda: weights(present[0])())
+    present[0] = 5.0  # it was copied when the writing began
+    run.commit({"phase": "two", "updates": 7}, {"segmentor": weights(5)}, {"label_maps/g0"})
+    run.close()
+    assert content(tmp_path / "ahead") == content(tmp_path / "plain")
+
+
+def test_the_caller_goes_on_while_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_is_slow, written_on = threading.Event(), []
+
+    def slowly(path: Path, arrays: dict[str, np.ndarray], root: Path) -> object:
+        written_on.append(threading.current_thread())
+        assert disk_is_slow.wait(20)
+        return write_arrays(path, arrays, root)
+
+    run = RunDirectory(tmp_path / "run", CONFIG)
+    monkeypatch.setattr(run_directory, "write_arrays", slowly)
+    run.write_ahead("segmentor", weights(2))  # comes back though the disk does not
+    threading.Timer(0.2, disk_is_slow.set).start()
+    run.commit({"phase": "one"}, {"segmentor": weights(3)}, set())
+    assert disk_is_slow.is_set(), "a commit waits for what it names"
+    assert run.arrays("segmentor")["count"] == 2
+    assert [thread is threading.main_thread() for thread in written_on] == [False]
+
+
+def test_what_was_forgotten_or_never_committed_counts_for_nothing(tmp_path: Path) -> None:
+    run = begin(tmp_path / "run")
+    run.write_ahead("segmentor", weights(8))
+    run.forget_ahead("segmentor")
+    run.forget_ahead("segmentor")
+    run.commit({"phase": "three"}, {"segmentor": weights(5)}, {"label_maps/g0"})
+    assert run.arrays("segmentor")["count"] == 5
+    run.write_ahead("best", weights(6))
+    run.commit({"phase": "four"}, {}, {"segmentor", "label_maps/g0"})
+    assert not list((run.path / "checkpoints").glob("best*")), "the commit did not name it"
+    run.write_ahead("segmentor", weights(7))
+    run.close()
+    assert (run.path / "checkpoints/segmentor-000005.arrays").exists()
+    again = RunDirectory(run.path, CONFIG, frozenset({"baseline"}))
+    assert again.state["commit"] == 4 and again.arrays("segmentor")["count"] == 5
+    assert not (run.path / "checkpoints/segmentor-000005.arrays").exists()
+
+
+def test_a_disk_that_fails_ahead_is_said_by_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = begin(tmp_path / "run")
+    monkeypatch.setattr(run_directory, "write_arrays", full)
+    run.write_ahead("segmentor", weights(6))
+    with pytest.raises(UserError, match=r"No space left on device; what was committed is safe"):
+        run.commit({"phase": "three"}, {"segmentor": weights(6)}, {"label_maps/g0"})
+    run.close()
+    again = RunDirectory(run.path, CONFIG, frozenset({"baseline"}))
+    assert again.state["phase"] == "two" and again.arrays("segmentor")["count"] == 4
