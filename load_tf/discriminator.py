@@ -10,6 +10,7 @@ import tensorflow as tf
 from load_tf.conditioning import IMAGE_RANGE, RowsOf, split_by_class
 from load_tf.errors import UserError
 from load_tf.randomness import key
+from load_tf.segmentors.folding import differentiable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,7 @@ class ConditionalDiscriminator:
         self.body = body
         self.head = head
         self.settings = settings
+        self._at_inference = differentiable(body)
 
     @property
     def networks(self) -> list[keras.Layer]:
@@ -134,7 +136,8 @@ class ConditionalDiscriminator:
         Returns:
           float32 [B].
         """
-        features = tf.cast(self.body(inputs, training=training), tf.float32)
+        body = self.body if training else self._at_inference
+        features = tf.cast(body(inputs, training=training), tf.float32)
         if training and self.settings.dropout:
             features = _dropout(features, self.settings.dropout, dropout_key, place)
         return self.head(features)[:, 0]

@@ -1,8 +1,9 @@
-"""A segmentor's forward pass for evaluation, aggregation and export: batch norm folded into the convolutions.
+"""A network's pass in inference mode: batch norm folded into the convolutions.
 
 In inference mode batch norm is an affine map of each channel, `scale * x + offset`, so the convolution in front of it
-can have it in its kernel and a bias. The folded values are variables, refreshed from the live ones by one small graph,
-so that a network that is still being trained is traced once.
+can have it in its kernel and a bias. For evaluation, aggregation and export the folded values are variables, refreshed
+from the live ones by one small graph, so that a network that is still being trained is traced once. Where gradients are
+wanted, in the adversarial step, they are made anew in every call.
 """
 
 import functools
@@ -39,22 +40,34 @@ class FoldedConvolution(keras.layers.Layer):
       convolution: a built `Conv2D`, `DepthwiseConv2D` or `DepthwiseConv`.
       norm: the built batch norm that takes its output.
       portable: whether the operations have to run elsewhere.
+      live: fold the sources' present values in every call, which gradients then flow through.
     """
 
     def __init__(
-        self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization, portable: bool = False
+        self,
+        convolution: keras.layers.Layer,
+        norm: keras.layers.BatchNormalization,
+        portable: bool = False,
+        live: bool = False,
     ) -> None:
         super().__init__(name=f"{convolution.name}_folded", dtype=convolution.dtype_policy)
         self._sources = (convolution, norm)
-        kernel = _kernel(convolution)
-        self.kernel = self.add_weight(name="kernel", shape=kernel.shape, trainable=False)
-        channels = norm.moving_mean.shape[0]
-        self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", trainable=False)
-        self._convolve = _operation(convolution, portable)
+        self._live = live
+        if not live:
+            kernel, channels = _kernel(convolution), norm.moving_mean.shape[0]
+            self.kernel = self.add_weight(name="kernel", shape=kernel.shape, trainable=False)
+            self.bias = self.add_weight(name="bias", shape=(channels,), initializer="zeros", trainable=False)
+        self._convolve = _operation(convolution, portable or live)
         self.built = True
 
     def refresh(self) -> None:
         """Folds the sources' present values; in a graph or out of it."""
+        kernel, bias = self._folded()
+        self.kernel.value.assign(kernel)
+        self.bias.value.assign(bias)
+
+    def _folded(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """The kernel and the bias that do what the sources do."""
         convolution, norm = self._sources
         scale = tf.math.rsqrt(norm.moving_variance.value + norm.epsilon)
         if norm.gamma is not None:
@@ -67,12 +80,11 @@ class FoldedConvolution(keras.layers.Layer):
             offset += bias.value * scale
         kernel = _kernel(convolution)
         per_output = tf.reshape(scale, kernel.shape[2:]) if _is_depthwise(convolution) else scale
-        self.kernel.value.assign(kernel.value * per_output)
-        self.bias.value.assign(offset)
+        return kernel.value * per_output, offset
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """[B, H, W, C] -> [B, H', W', C'], as the sources one after the other."""
-        kernel, bias = (tf.convert_to_tensor(v) for v in (self.kernel, self.bias))
+        kernel, bias = self._folded() if self._live else map(tf.convert_to_tensor, (self.kernel, self.bias))
         return self._convolve(inputs, kernel, bias)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -101,20 +113,23 @@ class FoldedSegmentor:
     those of the last `refresh` (the first at construction).
     """
 
-    def __init__(self, model: keras.Model, portable: bool = False) -> None:
+    def __init__(self, model: keras.Model, portable: bool = False, live: bool = False) -> None:
         """Builds the folded graph beside the model, whose layers keep their variables.
 
         Args:
           model: functional (or sequential) and built.
           portable: keep to operations that run on any machine, for export.
+          live: fold in every call, so that nothing has to be refreshed and gradients reach the model's variables;
+            layers that compute in 16 bits stay as they are.
 
         Raises:
           TypeError: if the model has a `call` of its own, so that its layers' order is not known.
         """
-        self._portable = portable
+        self._portable, self._live = portable, live
         self._folded: dict[tuple[int, int], FoldedConvolution] = {}
         self.model = self._rebuild(model)
-        self.refresh()
+        if not live:
+            self.refresh()
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """The model's output in inference mode; [B, H, W, 3] -> [B, h, w, K]."""
@@ -142,7 +157,7 @@ class FoldedSegmentor:
         folded: dict[int, keras.KerasTensor] = {}
 
         def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-            if args and id(args[0]) in convolved and _is_foldable_norm(layer):
+            if args and id(args[0]) in convolved and self._can_fold(layer):
                 _, convolution, inputs = convolved[id(args[0])]
                 outputs = self._fold(convolution, layer)(inputs)
                 folded[id(outputs)] = outputs
@@ -167,10 +182,14 @@ class FoldedSegmentor:
         except TypeError:
             return layer
 
+    def _can_fold(self, layer: keras.layers.Layer) -> bool:
+        # In a call of a layer of 16 bits its variables come as 16 bits, in which folding would round twice.
+        return _is_foldable_norm(layer) and not (self._live and layer.compute_dtype != layer.variable_dtype)
+
     def _fold(self, convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> FoldedConvolution:
         key = (id(convolution), id(norm))
         if key not in self._folded:
-            self._folded[key] = FoldedConvolution(convolution, norm, self._portable)
+            self._folded[key] = FoldedConvolution(convolution, norm, self._portable, self._live)
         return self._folded[key]
 
 
@@ -223,6 +242,22 @@ def forward(model: Callable[..., tf.Tensor], portable: bool = False) -> Forward:
         except TypeError:
             pass
     return LiveSegmentor(model)
+
+
+def differentiable(model: keras.Model) -> keras.Model:
+    """A model's pass in inference mode, to take gradients through.
+
+    The same function of the same variables up to rounding, in less time and memory: the gradient of a folded
+    convolution has one sum per channel where that of batch norm has products and sums over every activation, and holds
+    the activations for them.
+
+    Args:
+      model: any Keras model; one whose layers' order is not known is returned as it is.
+    """
+    try:
+        return FoldedSegmentor(model, live=True).model
+    except TypeError:
+        return model
 
 
 def _is_foldable_norm(layer: keras.layers.Layer) -> bool:

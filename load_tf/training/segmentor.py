@@ -14,6 +14,7 @@ import tensorflow as tf
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
 from load_tf.precision import LossScale
+from load_tf.segmentors.folding import differentiable
 from load_tf.training.checkpointing import CheckpointedNetwork
 from load_tf.training.replicas import Batch, Parts, take_global_gradients
 from load_tf.training.stage_one import pixels_seen
@@ -92,7 +93,8 @@ class SegmentorTrainer(orbit.StandardTrainer):
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
         self.crop, self.num_classes, self.strategy = crop, num_classes, strategy
-        self.network = CheckpointedNetwork(segmentor, crop) if settings.checkpointing else None
+        self.forward = differentiable(segmentor)
+        self.checkpointed = CheckpointedNetwork(self.forward, crop) if settings.checkpointing else None
         self.trained = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]
         if not self.trained:
             raise UserError(
@@ -206,12 +208,12 @@ class SegmentorTrainer(orbit.StandardTrainer):
             return self.loss_scale.scale(loss) if self.loss_scale else loss, measured
 
         variables = [v.value for v in self.trained]
-        if self.network:
-            _, measured, found = self.network.gradients(batch["images"], objective, variables)
+        if self.checkpointed:
+            _, measured, found = self.checkpointed.gradients(batch["images"], objective, variables)
         else:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
-                loss, measured = objective(self.segmentor(batch["images"], training=False))
+                loss, measured = objective(self.forward(batch["images"], training=False))
             found = tape.gradient(loss, variables)
         return self.parts.complete(found, variables), self.parts.counted(measured, batch)
 

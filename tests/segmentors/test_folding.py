@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from load_tf.segmentors import folding, mobilenet_v2
 from load_tf.segmentors.deeplab import Architecture, deeplab
-from load_tf.segmentors.folding import FoldedSegmentor, LiveSegmentor, forward
+from load_tf.segmentors.folding import FoldedSegmentor, LiveSegmentor, differentiable, forward
 from load_tf.segmentors.layers import DepthwiseConv
 from load_tf.segmentors.small import small_network
 
@@ -109,6 +109,69 @@ def test_layers_that_are_not_folded_are_the_models_own() -> None:
     last = model.layers[-1]
     last.kernel.assign(2 * last.kernel)
     assert_equal_logits(fast(picture()), model(picture(), training=False))
+
+
+@pytest.mark.parametrize("make", [lambda: deeplab_of(mobilenet_v2.SCOPE, 8), own_network], ids=["mobilenet_v2", "own"])
+def test_gradients_are_those_of_the_model_and_of_its_present_values(make) -> None:
+    model = shake(make())
+    fast, images = differentiable(model), picture()
+    variables = [v.value for v in model.trainable_variables]
+    assert fast is not model and {id(v) for v in fast.variables} == {id(v) for v in model.variables}
+
+    @tf.function
+    def gradients(network: keras.Model) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = network(images, training=False)
+            loss = tf.reduce_sum(tf.nn.log_softmax(logits)[..., 0])
+        return logits, tape.gradient(loss, variables)
+
+    for seed in (0, 7):
+        shake(model, seed)
+        expected_logits, expected = gradients(model)
+        logits, found = gradients(fast)
+        assert_equal_logits(logits, expected_logits)
+        for variable, a, b in zip(model.trainable_variables, expected, found, strict=True):
+            size = float(tf.norm(a))
+            # A bias in front of a batch norm of its own channels may have none.
+            assert size > 0 or variable.path.endswith("bias")
+            assert float(tf.norm(a - b)) <= 1e-4 * size, variable.path
+
+
+def test_the_gradients_graph_has_neither_products_nor_sums_of_batch_norm() -> None:
+    model = shake(deeplab_of(mobilenet_v2.SCOPE, 16))
+    variables = [v.value for v in model.trainable_variables]
+
+    def large_products(network: keras.Model) -> int:
+        @tf.function
+        def gradients(images: tf.Tensor) -> list[tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                loss = tf.reduce_sum(network(images, training=False))
+            return tape.gradient(loss, variables)
+
+        graph = gradients.get_concrete_function(tf.TensorSpec([2, 33, 49, 3])).graph
+        found = [operation.outputs[0].shape for operation in graph.get_operations() if operation.type == "Mul"]
+        return sum(len(shape) == 4 and shape[0] == 2 for shape in found)
+
+    assert large_products(model) > 90
+    assert large_products(differentiable(model)) < 10
+
+
+def test_what_computes_in_16_bits_or_has_no_graph_is_differentiated_as_it_is() -> None:
+    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+    images = keras.Input((None, None, 3))
+    features = keras.layers.Conv2D(4, 3, dtype=policy)(images)
+    model = keras.Model(images, keras.layers.BatchNormalization(dtype=policy)(features))
+    norms = [type(layer) for layer in differentiable(model).layers]
+    assert keras.layers.BatchNormalization in norms
+
+    class Own(keras.Model):
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            return inputs
+
+    own = Own()
+    assert differentiable(own) is own
 
 
 def test_the_model_stays_what_it_was(tmp_path) -> None:
