@@ -2,9 +2,12 @@
 
 Our evaluator and our SavedModel against the plain Keras forward pass, the same graph in TensorFlow 1's session (with
 variables, and frozen), TFLite and OpenVINO (`pip install -e .[bench]`), each from images in memory to label maps, and
-the floor: the network's multiply-adds at the rate of a matrix product. All are timed in turn.
+the floor: the network's multiply-adds at the rate of a matrix product. Each runs in a process of its own; all are timed
+in turn.
 """
 
+import functools
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +18,8 @@ import tensorflow as tf
 from absl import app, flags
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from benchmarks import timing
-from benchmarks.networks import CLASSES, multiply_adds, network
+from benchmarks import networks, timing
+from benchmarks.networks import CLASSES, network
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.plan import Runtime
@@ -38,53 +41,52 @@ flags.DEFINE_multi_string("skip", [], "Candidates to leave out, by the beginning
 EVALUATED = 6
 """Batches in a call of the evaluator: what starting it costs stands for hundreds of images in a run."""
 EVALUATOR, PLAIN, FROZEN = "load_tf evaluator", "TF1 session, variables", "TF1 session, frozen"
+FLOOR = "floor"
 
 Candidate = Callable[[], object]
 
 
 def main(_: list[str]) -> None:
     """Prints one table."""
-
-    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
-    size, count = FLAGS.size, FLAGS.images
-    model = _model()
-    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
-    images = tf.constant(pixels, tf.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        makers: dict[str, Callable[[], Candidate]] = {
-            EVALUATOR: lambda: _evaluator(model, pixels),
-            "load_tf SavedModel": lambda: _saved_model(model, pixels, folder),
-            "Keras forward, plain": lambda: _keras(model, images),
-            PLAIN: lambda: _session(model, images, frozen=False),
-            FROZEN: lambda: _session(model, images, frozen=True),
-            "TFLite (XNNPACK)": lambda: _tflite(model, pixels, folder),
-            "OpenVINO, float32": lambda: _openvino(model, images, folder),
-        }
-        candidates = {}
-        for name, make in makers.items():
-            if not any(name.startswith(skipped) for skipped in FLAGS.skip):
-                try:
-                    candidates[name] = make()
-                except ImportError as error:
-                    print(f"{name}: left out, {error}.")
-        rate, rates = timing.matrix_rate(), []
-
-        def measure_rate() -> None:
-            rates.append(rate())
-
-        measured = timing.in_turn({**candidates, "": measure_rate}, FLAGS.repeats)
-    floor = count * multiply_adds(model, size) / np.median(rates)
+    count = FLAGS.images
+    candidates = {}
+    for name in (*_MAKERS, FLOOR):
+        if not any(name.startswith(skipped) for skipped in FLAGS.skip):
+            try:
+                candidates[name] = timing.Apart(functools.partial(_candidate, name, sys.argv))
+            except ImportError as error:
+                print(f"{name}: left out, {error}.")
+    measured = timing.in_turn(candidates, FLAGS.repeats)
+    _start()
+    multiply_adds = networks.multiply_adds(_model(), FLAGS.size)
+    rate = timing.MATRIX_PRODUCTS / measured.pop(FLOOR).median
+    floor = count * multiply_adds / rate
     print(
-        f"\n{FLAGS.network}, output stride {FLAGS.output_stride}, {size} x {size}, {count} images a call, "
+        f"\n{FLAGS.network}, output stride {FLAGS.output_stride}, {FLAGS.size} x {FLAGS.size}, {count} images a call, "
         f"{FLAGS.repeats} rounds; {timing.machine()}, Keras {keras.__version__}.\n"
-        f"Floor: {multiply_adds(model, size) / 1e9:.2f} G multiply-adds an image, matrix products at "
-        f"{np.median(rates) / 1e9:.0f} G a second.\n"
+        f"Floor: {multiply_adds / 1e9:.2f} G multiply-adds an image, matrix products at {rate / 1e9:.0f} G a second.\n"
     )
-    rows = [_row(name, measured[name], measured, floor) for name in candidates]
+    rows = [_row(name, own, measured, floor) for name, own in measured.items()]
     rows.append(
         ["floor", f"{1e3 * floor / count:.1f}", "", f"{count / floor:.2f}", *_ratios(floor, measured, floor), ""]
     )
     print(timing.table(["", "ms an image", "spread", "images/s", "/ plain", "/ frozen", "/ floor", "MiB"], rows))
+
+
+def _candidate(name: str, arguments: list[str]) -> Candidate:
+    """In its own process: nothing is set up yet."""
+    FLAGS(arguments)
+    _start()
+    if name == FLOOR:
+        return timing.matrix_products()
+    size, count = FLAGS.size, FLAGS.images
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        return _MAKERS[name](_model(), pixels, folder)
+
+
+def _start() -> None:
+    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
 
 
 def _row(name: str, own: timing.Measured, all_: dict[str, timing.Measured], floor: float) -> list[str]:
@@ -111,8 +113,7 @@ def _model() -> keras.Model:
     return network(FLAGS.network, FLAGS.output_stride)
 
 
-def _evaluator(model: keras.Model, pixels: np.ndarray) -> Candidate:
-
+def _evaluator(model: keras.Model, pixels: np.ndarray, _: str) -> Candidate:
     label = np.zeros(pixels.shape[1:3], np.uint8)
     many = [*pixels] * EVALUATED
     split = ExampleList([Example(image, label, str(i)) for i, image in enumerate(many)])
@@ -121,14 +122,12 @@ def _evaluator(model: keras.Model, pixels: np.ndarray) -> Candidate:
 
 
 def _saved_model(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
-
     loaded = tf.saved_model.load(str(_export(model, pixels.shape[1], folder)))
     signature, images = loaded.signatures["serving_default"], tf.constant(pixels)
     return lambda: (loaded, signature(images=images)["label_maps"].numpy())
 
 
 def _export(model: keras.Model, size: int, folder: str) -> Path:
-
     names = [str(k) for k in range(CLASSES)]
     return saved_model.export(
         model, Path(folder) / "saved_model", crop=(size, size), class_names=names, colours=[(0, 0, 0)] * CLASSES
@@ -136,19 +135,17 @@ def _export(model: keras.Model, size: int, folder: str) -> Path:
 
 
 def _label_maps(model: keras.Model) -> tf.types.experimental.PolymorphicFunction:
-
     return tf.function(lambda x: labelling.label_maps(model(x, training=False), tf.shape(x)[1:3]))
 
 
-def _keras(model: keras.Model, images: tf.Tensor) -> Candidate:
-    step = _label_maps(model)
+def _keras(model: keras.Model, pixels: np.ndarray, _: str) -> Candidate:
+    step, images = _label_maps(model), tf.constant(pixels, tf.float32)
     return lambda: step(images).numpy()
 
 
-def _session(model: keras.Model, images: tf.Tensor, frozen: bool) -> Candidate:
+def _session(model: keras.Model, pixels: np.ndarray, _: str, frozen: bool) -> Candidate:
     """The plain graph as TensorFlow 1 runs it, its weights variables or constants."""
-
-    v1 = tf.compat.v1
+    v1, images = tf.compat.v1, tf.constant(pixels, tf.float32)
     concrete = _label_maps(model).get_concrete_function(tf.TensorSpec(images.shape, tf.float32))
     captured = {
         inside.name: outside for outside, inside in zip(concrete.captured_inputs, concrete.inputs[1:], strict=True)
@@ -181,7 +178,6 @@ def _session(model: keras.Model, images: tf.Tensor, frozen: bool) -> Candidate:
 
 
 def _tflite(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
-
     size = pixels.shape[1]
     content = lite.convert(loaded.load(_export(model, size, folder)), (size, size))
     interpreter = tf.lite.Interpreter(
@@ -199,8 +195,10 @@ def _tflite(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
     return run
 
 
-def _openvino(model: keras.Model, images: tf.Tensor, folder: str) -> Candidate:
+def _openvino(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
     import openvino
+
+    images = tf.constant(pixels, tf.float32)
 
     class Module(tf.Module):
         def __init__(self) -> None:
@@ -219,6 +217,17 @@ def _openvino(model: keras.Model, images: tf.Tensor, folder: str) -> Candidate:
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     compiled, array = openvino.compile_model(openvino.convert_model(path), "CPU", options), images.numpy()
     return lambda: compiled(array)
+
+
+_MAKERS: dict[str, Callable[[keras.Model, np.ndarray, str], Candidate]] = {
+    EVALUATOR: _evaluator,
+    "load_tf SavedModel": _saved_model,
+    "Keras forward, plain": _keras,
+    PLAIN: functools.partial(_session, frozen=False),
+    FROZEN: functools.partial(_session, frozen=True),
+    "TFLite (XNNPACK)": _tflite,
+    "OpenVINO, float32": _openvino,
+}
 
 
 if __name__ == "__main__":

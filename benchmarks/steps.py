@@ -2,10 +2,13 @@
 
 The adversarial step against the bare sum of its parts (the segmentor's forward and backward pass, the discriminator's
 forward and backward to its input), the discriminator's step against its pipeline alone, aggregation against the plain
-forward pass, and stage 1. Images are keyed noise: no step's time depends on what they show. All are timed in turn.
+forward pass, and stage 1. Images are keyed noise: no step's time depends on what they show. Each runs in a process of
+its own; all are timed in turn.
 """
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable
 
 import keras
@@ -36,12 +39,23 @@ flags.DEFINE_integer("grid", 224, "The discriminator's input size.")
 flags.DEFINE_integer("repeats", 5, "Rounds.")
 flags.DEFINE_integer("threads", 0, "Threads; 0: one for each core.")
 flags.DEFINE_bool("checkpointing", False, "Time the adversarial step with gradient checkpointing, too.")
-flags.DEFINE_string("alone", None, "One row only: no memory that another one gave back then hides its own.")
 flags.DEFINE_bool("only_adversarial", False, "Leave the other steps out.")
 
+ADVERSARIAL = "adversarial step"
+CHECKPOINTING = "adversarial step, checkpointing"
 BARE = "segmentor and discriminator, bare sum"
-PIPELINE = "discriminator's pipeline alone"
-PIPELINES = ("its pipeline alone", PIPELINE)
+PIPELINE = "its pipeline alone"
+DISCRIMINATOR = "discriminator's step"
+MAPS_PIPELINE = "discriminator's pipeline alone"
+AGGREGATION, FORWARD = "aggregation", "plain forward pass"
+PIPELINES = (PIPELINE, MAPS_PIPELINE)
+REFERENCES = {
+    ADVERSARIAL: BARE,
+    CHECKPOINTING: BARE,
+    PIPELINE: ADVERSARIAL,
+    MAPS_PIPELINE: DISCRIMINATOR,
+    AGGREGATION: FORWARD,
+}
 ELEMENTS = 20
 IMAGES = 40
 UPDATES = 10_000
@@ -62,45 +76,41 @@ class Parts:
 
 def main(_: list[str]) -> None:
     """Prints one table."""
-    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
-    parts = _parts()
-    makers: dict[str, Callable[[], Candidate]] = {
-        "adversarial step": lambda: _adversarial(parts, checkpointing=False),
-        BARE: lambda: _bare_sum(parts),
-        "its pipeline alone": lambda: _adversarial_pipeline(parts),
-    }
-    if FLAGS.checkpointing:
-        makers["adversarial step, checkpointing"] = lambda: _adversarial(parts, checkpointing=True)
-    if not FLAGS.only_adversarial:
-        makers |= {
-            "discriminator's step": lambda: _discriminator(parts),
-            PIPELINE: lambda: _discriminator_pipeline(parts),
-            "aggregation": lambda: _aggregation(parts),
-            "plain forward pass": lambda: _forward(parts),
-            "stage 1": lambda: _stage_one(parts),
-        }
-    if FLAGS.alone:
-        makers = {name: make for name, make in makers.items() if name == FLAGS.alone}
-    measured = timing.in_turn({name: make() for name, make in makers.items()}, FLAGS.repeats)
+    left_out = set() if FLAGS.checkpointing else {CHECKPOINTING}
+    names = [name for name in _MAKERS if name not in left_out]
+    if FLAGS.only_adversarial:
+        names = [name for name in names if name in (ADVERSARIAL, BARE, PIPELINE, CHECKPOINTING)]
+    candidates = {name: timing.Apart(functools.partial(_candidate, name, sys.argv)) for name in names}
+    measured = timing.in_turn(candidates, FLAGS.repeats)
+    _start()
     print(
         f"\n{FLAGS.network}, {FLAGS.size} x {FLAGS.size}, {FLAGS.batch} images an update, MobileNet on {FLAGS.grid} x "
         f"{FLAGS.grid}, {FLAGS.maps} maps a batch, {FLAGS.repeats} rounds; {timing.machine()}.\n"
     )
-    references = {
-        "adversarial step": BARE,
-        "adversarial step, checkpointing": BARE,
-        "its pipeline alone": "adversarial step",
-        PIPELINE: "discriminator's step",
-        "aggregation": "plain forward pass",
-    }
     rows = []
     for name, own in measured.items():
-        images = FLAGS.maps if name in ("discriminator's step", PIPELINE) else FLAGS.batch
-        seconds, reference = own.median / (ELEMENTS if name in PIPELINES else 1), references.get(name)
+        images = FLAGS.maps if name in (DISCRIMINATOR, MAPS_PIPELINE) else FLAGS.batch
+        seconds, reference = own.median / (ELEMENTS if name in PIPELINES else 1), REFERENCES.get(name)
         ratio = f"{seconds / measured[reference].median:.3f} x {reference}" if reference in measured else ""
-        row = [f"{1e3 * seconds:.0f}", f"{100 * own.spread:.0f} %", f"{images / seconds:.2f}"]
+        row = [
+            f"{1e3 * seconds:.0f}",
+            f"{100 * own.spread:.0f} %",
+            f"{images / seconds:.2f}",
+            f"{100 * own.busy:.0f} %",
+        ]
         rows.append([name, *row, f"{own.memory:.0f}", ratio])
-    print(timing.table(["", "ms", "spread", "images/s", "MiB", "time"], rows))
+    print(timing.table(["", "ms", "spread", "images/s", "cores busy", "MiB", "time"], rows))
+
+
+def _candidate(name: str, arguments: list[str]) -> Candidate:
+    """In its own process: nothing is set up yet."""
+    FLAGS(arguments)
+    _start()
+    return _MAKERS[name](_parts())
+
+
+def _start() -> None:
+    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
 
 
 def _parts() -> Parts:
@@ -212,6 +222,19 @@ def _each(data: tf.data.Dataset) -> Candidate:
             next(iterator)
 
     return take
+
+
+_MAKERS: dict[str, Callable[[Parts], Candidate]] = {
+    ADVERSARIAL: functools.partial(_adversarial, checkpointing=False),
+    BARE: _bare_sum,
+    PIPELINE: _adversarial_pipeline,
+    CHECKPOINTING: functools.partial(_adversarial, checkpointing=True),
+    DISCRIMINATOR: _discriminator,
+    MAPS_PIPELINE: _discriminator_pipeline,
+    AGGREGATION: _aggregation,
+    FORWARD: _forward,
+    "stage 1": _stage_one,
+}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 """What the benchmarks share: candidates timed in turn, so that a noisy machine is noisy for all, and their tables."""
 
 import dataclasses
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +15,14 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Seconds of every repetition, and what the first calls took in memory beyond what was there (MiB)."""
+    """What `in_turn` found of a candidate."""
 
     seconds: tuple[float, ...]
+    """Of every repetition."""
     memory: float
+    """MiB that the first calls took beyond what was there."""
+    processor_seconds: tuple[float, ...]
+    """Of every repetition, over all cores."""
 
     @property
     def median(self) -> float:
@@ -27,22 +34,89 @@ class Measured:
         low, high = np.percentile(self.seconds, (25, 75))
         return float((high - low) / 2 / self.median)
 
+    @property
+    def busy(self) -> float:
+        """The share of all cores' time that was used."""
+        return float(np.median(np.divide(self.processor_seconds, self.seconds))) / (os.cpu_count() or 1)
+
+
+class Apart:
+    """A candidate in a process of its own: no other one's threads, caches and memory are in its way.
+
+    Called, it has its process do the work once and waits. The process ends with this one.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
+        """Starts the process and has it make the candidate.
+
+        Args:
+          make: makes what is timed; a function of a module, or a `functools.partial` of one.
+
+        Raises:
+          Exception: what `make` raises there.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        context.Process(target=_serve, args=(make, theirs), daemon=True).start()
+        theirs.close()
+        self._answer()
+
+    def __call__(self) -> float:
+        """Returns the processor seconds that took."""
+        self._connection.send("call")
+        return float(self._answer())
+
+    def peak(self) -> float:
+        """Calls twice; MiB that took beyond what its process held."""
+        self._connection.send("peak")
+        return float(self._answer())
+
+    def _answer(self) -> Any:
+        answer = self._connection.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _serve(make: Callable[[], Callable[[], object]], connection: Connection) -> None:
+    for gpu in _gpus():
+        tf.config.experimental.set_memory_growth(gpu, True)  # or the first process would take all of it
+    try:
+        call = make()
+        connection.send(None)
+        while True:
+            if connection.recv() == "peak":
+                connection.send(_peak_of(call))
+            else:
+                connection.send(_processor_seconds(call))
+    except EOFError:
+        return
+    except Exception as error:
+        connection.send(error)
+
 
 def in_turn(candidates: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Measured]:
     """Times callables one after the other, round by round.
 
     Args:
-      candidates: by name; each is called twice before, and its memory taken then.
+      candidates: by name, `Apart` or any others; each is called twice before, and its memory taken then.
       repeats: rounds.
     """
-    memory = {name: _peak_of(call) for name, call in candidates.items()}
+    memory = {n: call.peak() if isinstance(call, Apart) else _peak_of(call) for n, call in candidates.items()}
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    busy: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, call in candidates.items():
             began = time.perf_counter()
-            call()
+            busy[name].append(call() if isinstance(call, Apart) else _processor_seconds(call))
             seconds[name].append(time.perf_counter() - began)
-    return {name: Measured(tuple(values), memory[name]) for name, values in seconds.items()}
+    return {name: Measured(tuple(seconds[name]), memory[name], tuple(busy[name])) for name in candidates}
+
+
+def _processor_seconds(call: Callable[[], object]) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -59,20 +133,21 @@ def machine() -> str:
     return f"{where}; TensorFlow {tf.__version__}"
 
 
-def matrix_rate(repeats: int = 3) -> Callable[[], float]:
-    """A function that measures how many multiply-adds a second a matrix product does."""
+MATRIX_PRODUCTS = 3 * 4096 * 1024**2
+"""Multiply-adds of `matrix_products`."""
+
+
+def matrix_products() -> Callable[[], object]:
+    """A candidate: what the floor is measured by, three products of 4096 x 1024 and 1024 x 1024."""
     left, right = tf.random.normal([4096, 1024]), tf.random.normal([1024, 1024])
     product = tf.function(lambda: tf.matmul(left, right))
-    product()
 
-    def rate() -> float:
-        began = time.perf_counter()
-        for _ in range(repeats):
+    def multiply() -> None:
+        for _ in range(3):
             result = product()
         result.numpy()  # a GPU works on after the call has returned
-        return repeats * 4096 * 1024**2 / (time.perf_counter() - began)
 
-    return rate
+    return multiply
 
 
 def peak_memory() -> float:

@@ -1,6 +1,9 @@
 """What the benchmarks count and how they time; the numbers themselves are measured by hand (docs/performance.md)."""
 
+import functools
+import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -33,6 +36,30 @@ def test_memory_is_what_a_call_takes_beyond_what_is_held() -> None:
     measured = timing.in_turn({"takes 256 MiB": lambda: np.ones(2**25).sum(), "takes nothing": held.sum}, repeats=1)
     assert measured["takes 256 MiB"].memory == pytest.approx(256, abs=32)
     assert measured["takes nothing"].memory < 32
+
+
+def _working(seconds: float, fails: bool = False) -> Callable[[], None]:
+    """Made in a process of its own: takes memory, keeps one core busy."""
+    if fails:
+        raise ImportError("no such runtime")
+
+    def work() -> None:
+        until = time.process_time() + seconds
+        while time.process_time() < until:
+            np.ones(2**25).sum()
+
+    return work
+
+
+def test_a_candidate_in_a_process_of_its_own() -> None:
+    before = timing.forget_peak()
+    measured = timing.in_turn({"apart": timing.Apart(functools.partial(_working, 0.2))}, repeats=3)["apart"]
+    assert measured.memory == pytest.approx(256, abs=64) and timing.peak_memory() - before < 64
+    assert measured.median >= 0.2 and len(measured.seconds) == 3
+    # One core, or less where others are waiting for it.
+    assert 0 < measured.busy < 1.5 / (os.cpu_count() or 1)
+    with pytest.raises(ImportError, match="no such runtime"):
+        timing.Apart(functools.partial(_working, 0.2, fails=True))
 
 
 def test_a_table_in_markdown() -> None:
