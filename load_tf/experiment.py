@@ -100,14 +100,7 @@ def train(
       directory: where it commits to, and goes on from.
       listen: is told every event of the journal.
     """
-    holdout = Evaluator(
-        plan.segmentor.model,
-        data.holdout,
-        plan.experiment.crop,
-        plan.experiment.dataset.num_classes,
-        plan.experiment.evaluation_batch_size,
-        strategy=plan.strategy,
-    )
+    holdout = plan.evaluator(data.holdout)
     if directory.state.get("phase") == "done":
         arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
         return

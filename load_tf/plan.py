@@ -19,7 +19,7 @@ from load_tf import devices, precision
 from load_tf.bindings import refuse_unused_bindings
 from load_tf.conditioning import Sampling
 from load_tf.data.cityscapes import cityscapes
-from load_tf.data.dataset import SegmentationDataset
+from load_tf.data.dataset import SegmentationDataset, Split
 from load_tf.data.folder import folder
 from load_tf.data.grid import Size
 from load_tf.data.partition import kept_block, keyed_partition
@@ -27,6 +27,7 @@ from load_tf.data.synthetic import synthetic
 from load_tf.data.voc import voc
 from load_tf.discriminator import Discriminator
 from load_tf.errors import UserError
+from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.game import Players
 from load_tf.lookahead import Lookahead
@@ -191,6 +192,18 @@ class Plan:
     strategy: tf.distribute.Strategy
     parameters: str | None = None
     """Every parameter as text, where no gin file gave them; None: gin knows."""
+
+    def evaluator(self, split: Split, model: Callable[..., tf.Tensor] | None = None) -> Evaluator:
+        """What scores the segmentor, or a model made of it, on a split."""
+        experiment = self.experiment
+        return Evaluator(
+            model or self.segmentor.model,
+            split,
+            experiment.crop,
+            experiment.dataset.num_classes,
+            experiment.evaluation_batch_size,
+            strategy=self.strategy,
+        )
 
 
 def assemble(beside: tuple[str, ...] = ()) -> Plan:

@@ -13,7 +13,6 @@ from load_tf.arrays import write_atomically
 from load_tf.data.dataset import Subset
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
-from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
 from load_tf.report import results
 from load_tf.report.terminal import Terminal
@@ -45,11 +44,7 @@ def make(run_dir: Path, result: Path) -> None:
     untouched = Subset(data.validation, tuple(i for i in range(len(data.validation)) if i not in touched))
     if not len(untouched):
         raise UserError("no validation image is untouched; a study has nothing to score on.")
-    model, settings = assembled.segmentor.model, assembled.experiment
-    evaluator = Evaluator(
-        model, untouched, settings.crop, settings.dataset.num_classes, settings.evaluation_batch_size,
-        strategy=assembled.strategy,
-    )  # fmt: skip
+    model, evaluator = assembled.segmentor.model, assembled.evaluator(untouched)
     after = evaluator.evaluate("untouched, after")
     arrays_to_variables(directory.arrays("baseline"), model.variables)
     before = evaluator.evaluate("untouched, before")

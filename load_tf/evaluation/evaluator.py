@@ -59,7 +59,6 @@ class Evaluator:
         batch_size: int = 4,
         *,
         max_pixels: int = labelling.MAX_PIXELS,
-        cache: bool = False,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         """Prepares the input pipeline; nothing is read yet.
@@ -73,7 +72,6 @@ class Evaluator:
           batch_size: images a step of a replica; proportionally fewer where they are larger than the crop. So a batch
             is computed alike, to the last bit, however many replicas there are.
           max_pixels: images with more pixels, height * width, are refused.
-          cache: keep the decoded images in memory (H * W * 4 bytes each) for the following passes.
           strategy: where the model's variables live; None for the present one. Its workers and replicas share the
             images of `evaluate`, which all workers must call; `predictions` are a worker's own.
 
@@ -97,7 +95,7 @@ class Evaluator:
         self._workers = workers.of(strategy)
         self._loop = _Loop(self._label_and_count, strategy)
         self._own = range(len(split))[self._workers.index :: self._workers.count]
-        self._dataset = self._pipeline(self._own, cache)
+        self._dataset = self._pipeline(self._own)
 
     def evaluate(self, description: str = "evaluate") -> np.ndarray:
         """Confusion matrices of all images; `miou.mean_iou` makes one number of them.
@@ -143,7 +141,7 @@ class Evaluator:
 
         wanted = list(dict.fromkeys(int(i) for i in indices))
         if wanted:
-            self._run(self._pipeline(wanted, cache=False), len(wanted), description, collect)
+            self._run(self._pipeline(wanted), len(wanted), description, collect)
         return [found[int(i)] for i in indices]
 
     def trace_count(self) -> int:
@@ -169,7 +167,7 @@ class Evaluator:
         maps = labelling.label_maps(logits, tf.shape(image)[1:3])
         return index, size, confusion_matrices(label, maps, self._num_classes), maps
 
-    def _pipeline(self, indices: Sequence[int], cache: bool) -> tf.data.Dataset:
+    def _pipeline(self, indices: Sequence[int]) -> tf.data.Dataset:
         """Batches (index [B], size [B, 2], image [B, H, W, 3], label [B, H, W]) of one padded size each.
 
         The last batch of a size is filled up with void images of index -1: convolutions of fewer images may be computed
@@ -212,7 +210,6 @@ class Evaluator:
 
         dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
         dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        dataset = dataset.cache() if cache else dataset
         dataset = dataset.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
         dataset = dataset.group_by_window(padded_size, batch, window_size_func=images_per_step)
         return dataset.prefetch(2)

@@ -72,15 +72,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
 
 
 def _evaluator(plan: "Plan", split: Any) -> Evaluator:
-    experiment = plan.experiment
-    return Evaluator(
-        plan.evaluation.wrap(plan.segmentor.model, experiment.crop),
-        split,
-        experiment.crop,
-        experiment.dataset.num_classes,
-        experiment.evaluation_batch_size,
-        strategy=plan.strategy,
-    )
+    return plan.evaluator(split, plan.evaluation.wrap(plan.segmentor.model, plan.experiment.crop))
 
 
 def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,5 @@
 """The evaluator against an evaluation in plain numpy that shares no code with it."""
 
-import dataclasses
 from pathlib import Path
 
 import keras
@@ -133,31 +132,6 @@ def test_larger_images_share_a_step_only_as_far_as_the_crop_allows() -> None:
     Evaluator(model, ExampleList(examples(sizes)), CROP, K, 4).evaluate()
     # 4 x 33 x 49 = 6,468 pixels a step: one of 65x97 = 6,305, two of 49x65 = 3,185 (one of them filled in).
     assert sorted(shapes) == [(1, 65, 97, 3), (1, 65, 97, 3), (2, 49, 65, 3), (4, 33, 49, 3)]
-
-
-def test_cached_passes_equal_fresh_ones() -> None:
-    @dataclasses.dataclass
-    class Counting:
-        examples: list[Example]
-        reads: int = 0
-
-        @property
-        def ids(self) -> tuple[str, ...]:
-            return tuple(example.id for example in self.examples)
-
-        def __len__(self) -> int:
-            return len(self.examples)
-
-        def __getitem__(self, index: int) -> Example:
-            self.reads += 1
-            return self.examples[index]
-
-    model, split = segmentor(), Counting(examples())
-    evaluator = Evaluator(model, split, CROP, K, 3, cache=True)
-    first, second = evaluator.evaluate(), evaluator.evaluate()
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(first, Evaluator(model, ExampleList(examples()), CROP, K, 3).evaluate())
-    assert split.reads == len(SIZES)
 
 
 def test_in_graph_confusion_equals_numpy() -> None:
