@@ -1,43 +1,20 @@
 """What the docs say can be done: snippets compile, commands and links exist, the own-data page runs as written."""
 
 import ast
-import base64
 import dataclasses
-import http.server
-import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from load_tf import commands
+from tests.pages import PAGES, ROOT, blocks, module_commands
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Code blocks of a language; "" for those that name none, which hold commands."""
-    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", page.read_text(), re.M | re.S)
-    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, name, text in found if name == language]
-
-
-def module_commands(page: Path) -> Iterator[list[str]]:
-    """`python -m load_tf...` of a page's blocks, as words: the module, then its arguments."""
-    for block in blocks(page, ""):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in line.split("&&"):
-                if part.strip().startswith("python -m load_tf"):
-                    yield shlex.split(part, comments=True)[2:]
 
 
 def defined_flags(module: str) -> set[str]:
@@ -112,36 +89,6 @@ def test_parameters_named_in_the_docs_exist() -> None:
     known = {f"{cls.__name__}.{field.name}" for cls in classes for field in dataclasses.fields(cls)}
     assert len(named) > 10
     assert named <= known
-
-
-def test_the_rest_client_speaks_tensorflow_servings_row_format(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The server here answers as TensorFlow Serving does: one prediction for each of "instances"."""
-    asked: list[tuple[str, Any]] = []
-
-    class Server(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"predictions": [[[0, 1, 2], [3, 4, 5]]]}).encode())
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.HTTPServer(("localhost", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.chdir(tmp_path)
-    Path("photo.jpg").write_bytes(b"\xff\xd8 a photograph")
-    snippet = blocks(ROOT / "docs/serving.md", "python")[0]
-    assert "localhost:8501" in snippet
-    exec(compile(snippet.replace("localhost:8501", f"localhost:{server.server_port}"), "serving.md", "exec"), {})
-    server.shutdown()
-    ((path, request),) = asked
-    assert path == "/v1/models/mine:predict" and request["signature_name"] == "encoded_image"
-    assert base64.b64decode(request["instances"][0]["b64"]) == b"\xff\xd8 a photograph"
-    assert capsys.readouterr().out == "2 rows of 3 labels\n"
 
 
 TINY = """
