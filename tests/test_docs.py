@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from load_tf import commands
 from tests.pages import PAGES, ROOT, blocks, module_commands
@@ -91,12 +93,46 @@ def test_parameters_named_in_the_docs_exist() -> None:
     assert named <= known
 
 
+def test_the_own_data_page_has_the_settings_of_the_folders_gin_file() -> None:
+    """All but where the data are and what it is called: what the study found to help is found once."""
+    (page,) = blocks(ROOT / "docs/own_data.md", "gin")
+    texts = [page, (ROOT / "gin/camvid.gin").read_text()]
+    bindings = [set(re.findall(r"^(?!experiment\.name|folder)[\w.]+\.\w+ = .+$", text, re.M)) for text in texts]
+    assert bindings[0] == bindings[1] and len(bindings[0]) > 15
+
+
+def test_photos_from_a_camera_are_made_upright_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for kind in ("images", "masks"):
+        (tmp_path / "originals" / kind).mkdir(parents=True)
+    labels = np.kron([[0, 1, 2, 0], [2, 255, 1, 1]], np.ones((300, 300))).astype(np.uint8)
+    photo = Image.fromarray(labels).convert("RGB")
+    photo.save("originals/images/upright.JPG", quality=100)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees, clockwise, to see it upright
+    photo.transpose(Image.Transpose.ROTATE_90).save("originals/images/sideways.jpeg", quality=100, exif=exif)
+    for name in ("upright", "sideways"):
+        mask = Image.fromarray(labels)
+        mask.putpalette(range(256))
+        mask.save(f"originals/masks/{name}.png")
+    (snippet,) = blocks(ROOT / "docs/own_data.md", "python")
+    exec(compile(snippet, "docs/own_data.md", "exec"), {})
+    expected = np.kron([[0, 1, 2, 0], [2, 255, 1, 1]], np.ones((120, 120)))
+    for name in ("upright", "sideways"):
+        image = np.array(Image.open(f"photos/images/{name}.png"), int)
+        mask = np.array(Image.open(f"photos/masks/{name}.png"))
+        assert image.shape == (*mask.shape, 3) and max(mask.shape) == 481 and set(np.unique(mask)) == {0, 1, 2, 255}
+        assert (mask[:240, :480] == expected).mean() > 0.98
+        assert (abs(image[..., 0] - mask) < 9).mean() > 0.98, "the image lies as its mask does"
+
+
 TINY = """
 experiment.holdout_images = 3
 small_deeplab.width = 8
 StageOne.epochs = 1
 StageOne.batch_size = 4
 Discriminator.input_size = 32
+DiscriminatorTraining.first_max_epochs = 1
 DiscriminatorTraining.max_epochs = 1
 AdversarialTraining.batch_size = 2
 Lookahead.patience = 1
