@@ -31,7 +31,10 @@ setup(
         "tqdm>=4.66,<5",  # progress bars
     ],
     extras_require={
-        "dev": ["pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "dill>=0.3,<1"],
+        "dev": [
+            *("pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "dill>=0.3,<1"),
+            "tensorflow-serving-api>=2.20,<2.21",  # each release asks for its own TensorFlow or a later one
+        ],
         "bench": ["openvino>=2026.4,<2027"],  # a reference in benchmarks.inference
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
         "video": ["opencv-python-headless>=4.10,<6"],  # load_tf.predict on videos

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from load_tf.discriminator import Discriminator
+from load_tf.fully_convolutional import FILTERS
 
 if TYPE_CHECKING:
     from load_tf.plan import Plan
@@ -19,11 +20,27 @@ _KEPT = 3
 
 
 def discriminator_numbers(settings: Discriminator, num_classes: int) -> tuple[int, int]:
-    """How many trainable and other numbers MobileNet on 3 K channels has, counted without building it."""
-    channels = int(32 * settings.alpha)
-    trained, others = 9 * 3 * num_classes * channels + 2 * channels, 2 * channels
+    """How many trainable and other numbers a discriminator has, counted without building it."""
+    channels = settings.channels(num_classes)
+    if settings.architecture == "convolutional":
+        return _convolutional_numbers(channels, settings.alpha), 0
+    return _mobilenet_numbers(channels, settings.alpha)
+
+
+def _convolutional_numbers(channels: int, alpha: float) -> int:
+    """Kernels of 4 x 4 and biases of `FullyConvolutionalDiscriminator`."""
+    numbers = 0
+    for filters in (*(max(1, round(width * alpha)) for width in FILTERS[:-1]), FILTERS[-1]):
+        numbers += 16 * channels * filters + filters
+        channels = filters
+    return numbers
+
+
+def _mobilenet_numbers(inputs: int, alpha: float) -> tuple[int, int]:
+    channels = int(32 * alpha)
+    trained, others = 9 * inputs * channels + 2 * channels, 2 * channels
     for width in _WIDTHS:
-        after = int(width * settings.alpha)
+        after = int(width * alpha)
         trained += 9 * channels + 2 * channels + channels * after + 2 * after
         others += 2 * channels + 2 * after
         channels = after
@@ -44,12 +61,15 @@ def expected_bytes(plan: "Plan", training: int, holdout: int, validation: int) -
     classes = plan.experiment.dataset.num_classes
     model = plan.segmentor.model
     weights, trained = _bytes(model.variables), _bytes(model.trainable_variables)
-    numbers, others = discriminator_numbers(plan.players.discriminator, classes)
-    slots = 2 if plan.players.discriminator_training.optimizer == "adam" else 1
-    discriminator = 4 * ((1 + slots) * numbers + others)
-    maps = (training + holdout) * plan.players.discriminator.input_size**2
-    # The present model with its momentum, the start model and the best; the discriminator and its best epoch; B.
-    commit = 3 * weights + trained + 2 * discriminator + plan.lookahead.max_buffer_sets * maps
+    # The present model with its momentum, the start model and the best; where there is one, the discriminator, its best
+    # epoch and B.
+    commit = 3 * weights + trained
+    settings = plan.experiment.method.discriminator_settings(plan.players.discriminator)
+    if settings:
+        numbers, others = discriminator_numbers(settings, classes)
+        slots = 2 if plan.players.discriminator_training.optimizer == "adam" else 1
+        maps = (training + holdout) * settings.input_size**2
+        commit += 2 * 4 * ((1 + slots) * numbers + others) + plan.lookahead.max_buffer_sets * maps
     end = 2 * weights + 2 * 8 * validation * classes**2
     return weights + _KEPT * commit, end + weights + 2**22
 

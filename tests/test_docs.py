@@ -1,43 +1,22 @@
 """What the docs say can be done: snippets compile, commands and links exist, the own-data page runs as written."""
 
 import ast
-import base64
 import dataclasses
-import http.server
-import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from load_tf import commands
+from tests.pages import PAGES, ROOT, blocks, module_commands
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Code blocks of a language; "" for those that name none, which hold commands."""
-    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", page.read_text(), re.M | re.S)
-    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, name, text in found if name == language]
-
-
-def module_commands(page: Path) -> Iterator[list[str]]:
-    """`python -m load_tf...` of a page's blocks, as words: the module, then its arguments."""
-    for block in blocks(page, ""):
-        for line in block.replace("\\\n", " ").splitlines():
-            for part in line.split("&&"):
-                if part.strip().startswith("python -m load_tf"):
-                    yield shlex.split(part, comments=True)[2:]
 
 
 def defined_flags(module: str) -> set[str]:
@@ -114,34 +93,37 @@ def test_parameters_named_in_the_docs_exist() -> None:
     assert named <= known
 
 
-def test_the_rest_client_speaks_tensorflow_servings_row_format(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The server here answers as TensorFlow Serving does: one prediction for each of "instances"."""
-    asked: list[tuple[str, Any]] = []
+def test_the_own_data_page_has_the_settings_of_the_folders_gin_file() -> None:
+    """All but where the data are and what it is called: what the study found to help is found once."""
+    (page,) = blocks(ROOT / "docs/own_data.md", "gin")
+    texts = [page, (ROOT / "gin/camvid.gin").read_text()]
+    bindings = [set(re.findall(r"^(?!experiment\.name|folder)[\w.]+\.\w+ = .+$", text, re.M)) for text in texts]
+    assert bindings[0] == bindings[1] and len(bindings[0]) > 15
 
-    class Server(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"predictions": [[[0, 1, 2], [3, 4, 5]]]}).encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = http.server.HTTPServer(("localhost", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def test_photos_from_a_camera_are_made_upright_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photo.jpg").write_bytes(b"\xff\xd8 a photograph")
-    snippet = blocks(ROOT / "docs/serving.md", "python")[0]
-    assert "localhost:8501" in snippet
-    exec(compile(snippet.replace("localhost:8501", f"localhost:{server.server_port}"), "serving.md", "exec"), {})
-    server.shutdown()
-    ((path, request),) = asked
-    assert path == "/v1/models/mine:predict" and request["signature_name"] == "encoded_image"
-    assert base64.b64decode(request["instances"][0]["b64"]) == b"\xff\xd8 a photograph"
-    assert capsys.readouterr().out == "2 rows of 3 labels\n"
+    for kind in ("images", "masks"):
+        (tmp_path / "originals" / kind).mkdir(parents=True)
+    labels = np.kron([[0, 1, 2, 0], [2, 255, 1, 1]], np.ones((300, 300))).astype(np.uint8)
+    photo = Image.fromarray(labels).convert("RGB")
+    photo.save("originals/images/upright.JPG", quality=100)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees, clockwise, to see it upright
+    photo.transpose(Image.Transpose.ROTATE_90).save("originals/images/sideways.jpeg", quality=100, exif=exif)
+    for name in ("upright", "sideways"):
+        mask = Image.fromarray(labels)
+        mask.putpalette(range(256))
+        mask.save(f"originals/masks/{name}.png")
+    (snippet,) = blocks(ROOT / "docs/own_data.md", "python")
+    exec(compile(snippet, "docs/own_data.md", "exec"), {})
+    expected = np.kron([[0, 1, 2, 0], [2, 255, 1, 1]], np.ones((120, 120)))
+    for name in ("upright", "sideways"):
+        image = np.array(Image.open(f"photos/images/{name}.png"), int)
+        mask = np.array(Image.open(f"photos/masks/{name}.png"))
+        assert image.shape == (*mask.shape, 3) and max(mask.shape) == 481 and set(np.unique(mask)) == {0, 1, 2, 255}
+        assert (mask[:240, :480] == expected).mean() > 0.98
+        assert (abs(image[..., 0] - mask) < 9).mean() > 0.98, "the image lies as its mask does"
 
 
 TINY = """
@@ -150,6 +132,7 @@ small_deeplab.width = 8
 StageOne.epochs = 1
 StageOne.batch_size = 4
 Discriminator.input_size = 32
+DiscriminatorTraining.first_max_epochs = 1
 DiscriminatorTraining.max_epochs = 1
 AdversarialTraining.batch_size = 2
 Lookahead.patience = 1

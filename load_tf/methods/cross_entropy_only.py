@@ -19,7 +19,7 @@ class CrossEntropyOnly(Method):
 
     title = "cross-entropy only"
 
-    def discriminator(self, settings: Discriminator, num_classes: int, seed: int) -> ConditionalDiscriminator | None:
+    def discriminator_settings(self, settings: Discriminator) -> Discriminator | None:
         return None
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:

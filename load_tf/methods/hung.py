@@ -4,7 +4,7 @@ import dataclasses
 
 import gin
 
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator import Discriminator
 from load_tf.methods.luc import LucHybrid
 
 
@@ -20,5 +20,5 @@ class HungHybrid(LucHybrid):
     weight: float = 0.01
     title = "Hung hybrid"
 
-    def discriminator(self, settings: Discriminator, num_classes: int, seed: int) -> ConditionalDiscriminator | None:
-        return dataclasses.replace(settings, architecture="convolutional", sees="masks").build(num_classes, seed)
+    def discriminator_settings(self, settings: Discriminator) -> Discriminator | None:
+        return dataclasses.replace(settings, architecture="convolutional", sees="masks")

@@ -51,9 +51,14 @@ class Method:
     title = "alternating"
     """For tables and figures."""
 
+    def discriminator_settings(self, settings: Discriminator) -> Discriminator | None:
+        """The discriminator's settings as the method takes them; None for a method without one."""
+        return settings
+
     def discriminator(self, settings: Discriminator, num_classes: int, seed: int) -> ConditionalDiscriminator | None:
         """The discriminator, None for a method without one."""
-        return settings.build(num_classes, seed)
+        own = self.discriminator_settings(settings)
+        return own.build(num_classes, seed) if own else None
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
         """What updates the segmentor."""

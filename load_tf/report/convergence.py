@@ -10,14 +10,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from load_tf.report import canvas
+from load_tf.report.endings import ending
 from load_tf.report.timeline import Cycle, Event, Timeline, finite_or_nan, timeline
 
-_REASONS = {
-    "patience": ("s", "end model: patience"),
-    "lower_bound": ("v", "end model: lower bound"),
-    "non_finite": ("X", "end model: not finite"),
-    "budget": ("D", "end model: budget"),
-}
 _MAX_LABELLED_CYCLES = 16
 """With more cycles than this the end models' names would cover the curve."""
 _AXES_PIXELS = 1050
@@ -148,11 +143,12 @@ def _mark_ends(axis: Axes, run: Timeline, low: float) -> None:
     for cycle in run.cycles:
         if cycle.end is None:
             continue
-        marker, label = _REASONS[cycle.end["reason"]]
+        how = ending(cycle.end["reason"])
+        label = f"end model: {how.label}"
         finite = [value for value in [cycle.start_miou, *cycle.miou] if not math.isnan(value)]
         y = max(100 * finite[-1], low)
         axis.plot(
-            cycle.last, y, marker, color=canvas.VERMILLION, markersize=7, markeredgecolor="white", zorder=5,
+            cycle.last, y, how.marker, color=canvas.VERMILLION, markersize=7, markeredgecolor="white", zorder=5,
             clip_on=False, label=None if label in seen else label,
         )  # fmt: skip
         seen.add(label)

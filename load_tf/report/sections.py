@@ -8,6 +8,7 @@ from typing import Any
 from load_tf.evaluation.table import COLUMNS, MEAN
 from load_tf.report import health as game_health
 from load_tf.report import walk as figure
+from load_tf.report.endings import ending
 from load_tf.report.markup import Markup, join, tag
 from load_tf.report.timeline import Event, timeline
 
@@ -64,7 +65,7 @@ def what(summary: Summary, journal: Sequence[Event], timings: Sequence[Mapping[s
     ends: dict[str, int] = {}
     for cycle in run.cycles:
         if cycle.end:
-            reason = figure.reason(cycle)
+            reason = ending(cycle.end["reason"]).sentence
             ends[reason] = ends.get(reason, 0) + 1
     peaks = [cycle.peak for cycle in run.cycles if cycle.peak]
     if run.cycles:

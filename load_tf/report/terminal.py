@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from load_tf.lookahead import Lookahead
+from load_tf.report.endings import ending
 
 
 class Terminal:
@@ -144,13 +145,7 @@ class Terminal:
         return f"peak {event['model']}: hold-out mIoU {100 * event['miou']:.2f} ({gain:+.2f}), the new start model"
 
     def _cycle_end(self, event: dict[str, Any]) -> str:
-        reason = {
-            "patience": "its iterations are used up",
-            "lower_bound": "it fell to the lower bound",
-            "non_finite": "a number was not finite",
-            "budget": "the run's iterations are used up",
-        }[event["reason"]]
-        return f"cycle {event['cycle']} ends after {event['iteration']} iterations: {reason}"
+        return f"cycle {event['cycle']} ends after {event['iteration']} iterations: {ending(event['reason']).sentence}"
 
     def _buffer(self, event: dict[str, Any]) -> str:
         return f"buffer: [{' | '.join(event['sets'])}]"

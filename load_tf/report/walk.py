@@ -5,17 +5,9 @@ import re
 
 from load_tf.report.charts import LEFT, Line, Scale, curve, horizontal, horizontal_axis, shade, svg, vertical_axis
 from load_tf.report.convergence import kept_accuracy, limits
+from load_tf.report.endings import ENDINGS, ending
 from load_tf.report.markup import Markup, join, tag
 from load_tf.report.timeline import Cycle, Timeline
-
-REASONS = {
-    "patience": "its iterations were used up",
-    "lower_bound": "it fell to the lower bound",
-    "non_finite": "a number was not finite",
-    "budget": "the run's iterations were used up",
-}
-"""How a cycle can end, in words."""
-_SIGNS = {"patience": "■", "lower_bound": "▼", "non_finite": "✕", "budget": "■"}
 
 _WALK, _PAIRS, _ROW = 300.0, 64.0, 22.0
 """Heights in SVG units: of the walk, of the discriminator's strip and of a row of the buffer."""
@@ -51,12 +43,6 @@ def draw(run: Timeline) -> Markup:
     )
 
 
-def reason(cycle: Cycle) -> str:
-    """Why a cycle that is over ended; a word this page does not know stands as it is."""
-    assert cycle.end is not None
-    return REASONS.get(cycle.end["reason"], str(cycle.end["reason"]))
-
-
 def model_name(name: str) -> Markup:
     """`g1` and `ge0_1` as Figure 1 writes them, as text of an SVG; any other name as it is."""
     if match := re.fullmatch(r"g(\d+)", name):
@@ -75,10 +61,11 @@ def _legend(run: Timeline, lowest_shown: float) -> Markup:
         ("green", f"upper bound, +{100 * run.upper:g}: a peak has to pass it"),
         ("red", f"lower bound, −{100 * run.lower:g}: a cycle ends there" + (" (below the picture)" if below else "")),
     ]
+    signs = [f"{how.sign} end: {how.label}" for how in ENDINGS.values()]
     return tag(
         "figcaption",
         tag("span", *(tag("span", tag("i", class_=f"key {c}"), text) for c, text in entries), class_="legend"),
-        tag("span", "★ a peak, the next start model  ■ end: patience  ▼ end: lower bound  ✕ end: not finite"),
+        tag("span", "  ".join(["★ a peak, the next start model", *signs])),
     )
 
 
@@ -111,12 +98,12 @@ def _end(cycle: Cycle, x: Scale, y: Scale) -> Markup:
     assert cycle.end is not None
     finite = [value for value in (cycle.start_miou, *cycle.miou) if not math.isnan(value)]
     place, height = x(cycle.last), y(min(max(100 * finite[-1], y.low), y.high))
-    sign = _SIGNS.get(cycle.end["reason"], "●")
-    words = f"cycle {cycle.number} ends after {cycle.end['iteration']} iterations: {reason(cycle)}"
+    how = ending(cycle.end["reason"])
+    words = f"cycle {cycle.number} ends after {cycle.end['iteration']} iterations: {how.sentence}"
     return tag(
         "g",
         tag("title", words),
-        tag("text", sign, x=place, y=height + 5, class_="middle sign"),
+        tag("text", how.sign, x=place, y=height + 5, class_="middle sign"),
         tag("text", model_name(cycle.end["model"]), x=place - 8, y=height + 18, class_="end"),
         class_="mark red",
     )

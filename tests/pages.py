@@ -1,0 +1,24 @@
+"""The project's pages, and what stands in their code blocks."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a language; "" for those that name none, which hold commands."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", page.read_text(), re.M | re.S)
+    return [re.sub(rf"^{indent}", "", text, flags=re.M) for indent, name, text in found if name == language]
+
+
+def module_commands(page: Path) -> Iterator[list[str]]:
+    """`python -m load_tf...` of a page's blocks, as words: the module, then its arguments."""
+    for block in blocks(page, ""):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in line.split("&&"):
+                if part.strip().startswith("python -m load_tf"):
+                    yield shlex.split(part, comments=True)[2:]
