@@ -2,8 +2,8 @@
 
 python -m benchmarks.quantized --gin_file=voc_mobilenetv2.gin --data_dir=VOC2012 --checkpoint=DIR [--images=300]
 
-Validation images are drawn by key: some to be scored, others, without their labels, to calibrate int8 with. Times are of
-one image padded to the crop, all candidates in turn.
+Validation images are drawn by key: some to be scored, others, without their labels, to calibrate int8 with. Times are
+of one image padded to the crop, all candidates in turn.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ from absl import flags
 from load_tf import commands
 
 IMAGES = flags.DEFINE_integer("images", 300, "Images to score.")
-CALIBRATION = flags.DEFINE_integer("calibration_images", 100, "Images to calibrate int8 with.")
+CALIBRATION = flags.DEFINE_integer("calibration_images", 32, "Images to calibrate int8 with.")
 REPEATS = flags.DEFINE_integer("repeats", 15, "Rounds of timing.")
 
 SAVED_MODEL = "load_tf SavedModel, float32"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from load_tf.data.dataset import Split
 
 FLAGS = flags.FLAGS
-MAX_CALIBRATION_IMAGES = 100
-"""Of more, so many are drawn by key: the ranges of activations settle sooner, and each image takes a slow pass."""
+MAX_CALIBRATION_IMAGES = 32
+"""Of more, so many are drawn by key: further ones widen the ranges by outliers, and each takes a slow pass."""
 
 
 def define_flags() -> None:
@@ -50,8 +50,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "calibration",
         None,
-        f"For int8, a folder or a glob of a few dozen images like those to come; of more than {MAX_CALIBRATION_IMAGES}, "
-        f"{MAX_CALIBRATION_IMAGES} are drawn.",
+        "For int8, a folder or a glob of a few dozen images like those to come; of more than "
+        f"{MAX_CALIBRATION_IMAGES}, as many are drawn.",
     )
     flags.DEFINE_bool("score", False, "Label the validation images of --run_dir with the file and with the SavedModel.")
     flags.DEFINE_bool("overwrite", False, "Replace a file that is there already.")

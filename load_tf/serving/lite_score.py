@@ -34,8 +34,8 @@ class LiteScore:
         """The numbers in a sentence."""
         left_out = f"; {self.left_out} too large for the file were left out" if self.left_out else ""
         return (
-            f"{self.images} images{left_out}: mIoU {self.saved_model_miou:.2f} of the SavedModel, {self.tflite_miou:.2f} "
-            f"of the TFLite file; {self.differing_pixels:.2f} % of the pixels differ."
+            f"{self.images} images{left_out}: mIoU {self.saved_model_miou:.2f} of the SavedModel, "
+            f"{self.tflite_miou:.2f} of the TFLite file; {self.differing_pixels:.2f} % of the pixels differ."
         )
 
 
