@@ -4,7 +4,7 @@ The numerics are those of `load_tf.segmentors.labelling`; only the size arithmet
 size of an image is known no sooner than the graph runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -187,7 +187,7 @@ class ServedSegmentor(tf.Module):
         return maps[:, : size[0], : size[1]]
 
 
-def _inference(segmentor: Forward) -> Callable[[tf.Tensor], tf.Tensor]:
+def _inference(segmentor: Forward) -> tf.types.experimental.PolymorphicFunction:
     """The segmentor in inference mode as one function, float32 [B, H, W, 3] -> float32 [B, h, w, K]."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
