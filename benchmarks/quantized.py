@@ -1,4 +1,4 @@
-"""What quantized TFLite files gain in size and time, and lose in mIoU, against the SavedModel they are made of.
+"""What quantised TFLite files gain in size and time, and lose in mIoU, against the SavedModel they are made of.
 
 python -m benchmarks.quantized --gin_file=voc_mobilenetv2.gin --data_dir=VOC2012 --checkpoint=DIR [--images=300]
 

@@ -37,7 +37,7 @@ def convert(
         ones are padded.
 
     Returns:
-      A TFLite file: `images` uint8 [1, H, W, 3], RGB -> `label_maps` uint8 [1, H, W]; not quantized, it gives the label
+      A TFLite file: `images` uint8 [1, H, W, 3], RGB -> `label_maps` uint8 [1, H, W]; not quantised, it gives the label
       maps of `serving_default`.
 
     Raises:
