@@ -7,7 +7,7 @@ A run already leaves a SavedModel in DIR/saved_model, for TensorFlow Serving and
 file of it for images of one size: uint8 [1, H, W, 3] in, label map uint8 [1, H, W] out. Beside it, model.json holds the
 names and colours of the classes. Only the SavedModel is needed, no code of the model.
 
-Quantised files are about a third as large. --score labels the run's validation images with the SavedModel and with the
+Quantised files are a quarter to a third as large. --score labels the run's validation images with the SavedModel and with the
 file, prints both mIoUs and writes them to model.json.
 
 Exit status: 0 if the file was written, 2 if flags, folders or images are wrong.
