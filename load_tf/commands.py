@@ -162,6 +162,29 @@ def parse_gin() -> str:
     return gin.config_str(max_line_length=120)
 
 
+def parse_run_config(run_dir: Path) -> None:
+    """Parses the config of a run that is there.
+
+    Raises:
+      UserError: if the folder holds no run, or one whose data set no gin file named, or gin does not accept it.
+    """
+    file = run_dir / "config.gin"
+    if not file.is_file():
+        raise UserError(f"{run_dir} holds no run: there is no config.gin in it.")
+    text = _read_text(str(file))
+    _refuse_imports(str(file), text)
+    if not re.search(r"^experiment\.dataset\s*=", text, re.M):
+        raise UserError(f"{file} names no data set (experiment.dataset): the run was given its images in Python.")
+    import gin
+
+    import load_tf.plan  # noqa: F401 - as in `parse_gin`
+
+    try:
+        gin.parse_config(text)
+    except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{file} is not accepted: {_one_sentence(error)}") from None
+
+
 def configured(assemble: Callable[..., T]) -> T:
     """Calls something that gin configures; gin's complaints become one sentence."""
     try:

@@ -217,7 +217,7 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
     """
     runtime = _configured[Runtime]()
     strategy = runtime.start()
-    experiment = _make_experiment()
+    experiment = make_experiment()
     parts = {cls: _configured[cls]() for cls in PARAMETERS}
     with strategy.scope():
         segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
@@ -226,7 +226,12 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
     return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy)
 
 
-def _make_experiment() -> Experiment:
+def make_experiment() -> Experiment:
+    """What is run on what, of the parsed gin files, without building or reading any of it.
+
+    Raises:
+      UserError: if the data set or the segmentor is not bound, or a value is out of range.
+    """
     for name in ("dataset", "segmentor"):
         try:
             gin.query_parameter(f"experiment.{name}")

@@ -4,7 +4,7 @@ The numerics are those of `load_tf.segmentors.labelling`; only the size arithmet
 size of an image is known no sooner than the graph runs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -88,12 +88,14 @@ class ServedSegmentor(tf.Module):
         if not segmentor.built:
             # A model that makes its variables on the first call can't make them while it is traced.
             segmentor(tf.zeros([1, *crop, 3]), training=False)
-        # Only the variables belong to what is saved: a compiled model also carries an optimizer with its slots.
-        # TensorFlow's own, not Keras' around them: of those the C++ loader, and so TensorFlow Serving, restores none.
         inference = forward(segmentor, portable=True)
-        self._variables = [variable.value for variable in inference.variables]
         # One function that all signatures call, so that the network stands in the file once.
         self._logits = _inference(inference)
+        # Only variables that are read belong to what is saved: a compiled model also carries an optimizer with its
+        # slots, and a folded convolution what it was folded of.
+        # TensorFlow's own, not Keras' around them: of those the C++ loader, and so TensorFlow Serving, restores none.
+        read = {id(variable) for variable in self._logits.get_concrete_function().variables}
+        self._variables = [variable.value for variable in inference.variables if id(variable.value) in read]
         self._crop = (int(crop[0]), int(crop[1]))
         self._class_names = tuple(class_names)
         self._colours = tuple(tuple(int(value) for value in colour) for colour in colours)
@@ -185,7 +187,7 @@ class ServedSegmentor(tf.Module):
         return maps[:, : size[0], : size[1]]
 
 
-def _inference(segmentor: Forward) -> Callable[[tf.Tensor], tf.Tensor]:
+def _inference(segmentor: Forward) -> tf.types.experimental.PolymorphicFunction:
     """The segmentor in inference mode as one function, float32 [B, H, W, 3] -> float32 [B, h, w, K]."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])

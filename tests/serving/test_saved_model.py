@@ -273,6 +273,15 @@ def test_the_optimizer_is_not_saved(tmp_path: Path) -> None:
     assert sizes[True] == pytest.approx(sizes[False], rel=0.05)
 
 
+def test_weights_are_saved_once(tmp_path: Path) -> None:
+    """The folded kernels and biases, and not also what they were folded of."""
+    model = tiny_segmentor()
+    folder = export(model, tmp_path, crop=(17, 17), class_names=CLASS_NAMES, colours=COLOURS)
+    saved = [tuple(shape) for name, shape in tf.train.list_variables(str(folder / "variables/variables")) if shape]
+    kernels_and_biases = [tuple(v.shape) for layer in model.layers if "conv" in layer.name for v in layer.weights]
+    assert sorted(saved) == sorted(kernels_and_biases)
+
+
 def test_a_model_that_has_not_been_called_yet(tmp_path: Path) -> None:
     def layers() -> list[keras.layers.Layer]:
         convolutions = (keras.layers.Conv2D(5, 5, 8, padding="same"), keras.layers.Conv2D(5, 3, 2, padding="same"))
