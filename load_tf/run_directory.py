@@ -162,6 +162,8 @@ class RunDirectory:
         """Removes what the last two commits do not name: the remains of a process that died."""
         for folder in _ARRAY_FOLDERS:
             (self.path / folder).mkdir(exist_ok=True)
+        if self.state.get("last"):
+            self._forget_previous()
         self._prune()
         for remains in self.path.glob("**/.*.tmp"):
             remains.unlink()
@@ -256,6 +258,7 @@ class RunDirectory:
         new = {
             **state,
             "commit": self._next_commit,
+            "last": last,
             "config": self._config_digest,
             "files": files,
             "journal": {"bytes": self._journal_bytes, "sha256": self._journal_digest.hexdigest()},
@@ -263,13 +266,16 @@ class RunDirectory:
         write_atomically(self.path / run_state.NEWEST, run_state.encode(new))
         # In this order: whenever it is killed, two commits are whole, this one and the last or the last but one.
         self._previous, self.state = self.state, new
-        before = self.path / run_state.BEFORE
         if last:
-            self._previous = {}
-            before.unlink(missing_ok=True)
+            self._forget_previous()
         elif self._previous:
-            write_atomically(before, run_state.encode(self._previous))
+            write_atomically(self.path / run_state.BEFORE, run_state.encode(self._previous))
         self._prune()
+
+    def _forget_previous(self) -> None:
+        """Nothing comes after a run's last commit that could need the one before."""
+        self._previous = {}
+        (self.path / run_state.BEFORE).unlink(missing_ok=True)
 
     @property
     def _next_commit(self) -> int:

@@ -100,6 +100,19 @@ def test_what_a_lying_disk_has_lost_is_found(
     assert stepped_back + stopped > 0
 
 
+@pytest.mark.parametrize("kind", ["before", "after", "power"])
+def test_a_kill_in_the_last_commit_leaves_nothing_behind(
+    kind: str, undisturbed: dict[str, bytes], operations: list[str], tmp_path: Path
+) -> None:
+    """After it no other commit comes that would remove the files of the one before."""
+    for at in range(len(operations) - 16, len(operations)):
+        path = tmp_path / "run"
+        with pytest.raises(faults.Killed):
+            faults.play_on(path, faults.Fault(kind, at))
+        assert faults.play_on(path) == undisturbed, f"{kind} at {at}, {operations[at]}"
+        shutil.rmtree(path)
+
+
 STRIDE = 61
 """The fast tests try every 61st operation; the slow ones all others, too."""
 
