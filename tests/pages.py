@@ -1,7 +1,10 @@
 """The project's pages, and what stands in their code blocks."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +25,17 @@ def module_commands(page: Path) -> Iterator[list[str]]:
             for part in line.split("&&"):
                 if part.strip().startswith("python -m load_tf"):
                     yield shlex.split(part, comments=True)[2:]
+
+
+def run_module(words: list[str], folder: Path) -> str:
+    """Runs `python -m` with the words in a folder, as one who has installed load_tf; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, f"{words}: {done.stderr[-2000:]}"
+    return done.stdout + done.stderr

@@ -2,11 +2,8 @@
 
 import ast
 import dataclasses
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +11,7 @@ import pytest
 from PIL import Image
 
 from load_tf import commands
-from tests.pages import PAGES, ROOT, blocks, module_commands
+from tests.pages import PAGES, ROOT, blocks, module_commands, run_module
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -156,15 +153,7 @@ def test_the_own_data_page_runs_as_written(shared: Path, tmp_path: Path) -> None
     page = ROOT / "docs/own_data.md"
     (tmp_path / "mine.gin").write_text(blocks(page, "gin")[0] + TINY)
     for words in module_commands(page):
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-        assert done.returncode == 0, f"{words}: {done.stderr[-2000:]}"
+        run_module(words, tmp_path)
     assert "my photos" in (tmp_path / "runs/mine/report/index.html").read_text()
     assert len(list((tmp_path / "maps").glob("*_overlay.png"))) == 12
     assert (tmp_path / "mine.tflite").stat().st_size > 10_000

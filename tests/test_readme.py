@@ -1,12 +1,9 @@
 """The README's commands as they stand there; `test_own_model.py` runs its Python."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -15,7 +12,7 @@ import pytest
 from PIL import Image
 
 from load_tf.data.synthetic import synthetic
-from tests.pages import ROOT, module_commands
+from tests.pages import ROOT, module_commands, run_module
 
 README = ROOT / "README.md"
 DEMO, MINE, PREDICT, EVALUATE = module_commands(README)
@@ -37,16 +34,7 @@ def run(words: list[str], folder: Path, **places: str) -> str:
     for name, place in places.items():
         assert f"={name}" in " ".join(words)
         words = [re.sub(f"={name}$", f"={place}", word) for word in words]
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert done.returncode == 0, f"{words}: {done.stderr[-2000:]}"
-    return done.stdout + done.stderr
+    return run_module(words, folder)
 
 
 def test_these_are_the_commands() -> None:
