@@ -94,8 +94,8 @@ def _listening(address: str) -> Iterator[None]:
             listener = socket.create_server(("", port))
     except OSError as error:
         raise UserError(
-            f"can't listen at port {port}, which TF_CONFIG names for this worker: {os.strerror(error.errno or 0)}; has a "
-            "process of an earlier run not ended?"
+            f"can't listen at port {port}, which TF_CONFIG names for this worker: {os.strerror(error.errno or 0)}; has "
+            "a process of an earlier run not ended?"
         ) from None
 
     def answer() -> None:
