@@ -23,6 +23,8 @@ START_SECONDS = 600.0
 REPORT_SECONDS = 30.0
 """Between two sentences that say for whom."""
 _ASK_SECONDS = 1.0
+_GREETING = b"load_tf\n"
+"""Said before TensorFlow's server is there, whose first byte is another."""
 
 
 class WorkerAbsentError(UserError):
@@ -31,12 +33,14 @@ class WorkerAbsentError(UserError):
     status = LOST_STATUS
 
 
-def ask(address: str, seconds: float) -> OSError | None:
+def ask(address: str, seconds: float, playing: bool = False) -> OSError | None:
     """Asks whether a worker is there.
 
     Args:
       address: "host:port".
       seconds: how long to wait for a connection, and then for a word.
+      playing: whether it has to be one that plays already: where one waits for the others to start, the one that played
+        is gone, and was started anew.
 
     Returns:
       None if it answers, else why not: a `ConnectionRefusedError` if nobody listens there.
@@ -44,9 +48,12 @@ def ask(address: str, seconds: float) -> OSError | None:
     host, port = _host_and_port(address)
     try:
         with socket.create_connection((host, port), timeout=seconds) as connection:
-            return None if connection.recv(1) else ConnectionResetError(0, "connection closed without a word")
+            word = connection.recv(1)
     except OSError as error:
         return error
+    if playing and word == _GREETING[:1]:
+        return ConnectionRefusedError(0, "started anew")
+    return None if word else ConnectionResetError(0, "connection closed without a word")
 
 
 def wait_for_all(addresses: Sequence[str], index: int) -> None:
@@ -80,7 +87,7 @@ def wait_for_all(addresses: Sequence[str], index: int) -> None:
             if now - said >= REPORT_SECONDS:
                 said = now
                 print(f"load_tf: waiting for {names}, {now - began:.0f} s so far.", file=sys.stderr, flush=True)
-            time.sleep(min(_ASK_SECONDS, START_SECONDS))
+            time.sleep(_ASK_SECONDS)
 
 
 @contextlib.contextmanager
@@ -105,7 +112,7 @@ def _listening(address: str) -> Iterator[None]:
             except OSError:
                 return
             with contextlib.suppress(OSError), connection:
-                connection.sendall(b"load_tf\n")
+                connection.sendall(_GREETING)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()

@@ -162,7 +162,7 @@ class Workers:
         closed, silent = 0, 0.0
         while not ended.is_set():
             began = time.monotonic()
-            failure = presence.ask(self.addresses[number], ANSWER_SECONDS)
+            failure = presence.ask(self.addresses[number], ANSWER_SECONDS, playing=True)
             if failure is None:
                 closed, silent = 0, 0.0
                 self._doubted.discard(number)

@@ -168,11 +168,17 @@ def test_a_closed_port_is_a_loss_at_once_and_silence_after_a_while(team: workers
         assert watch(team, 2.0) == ""
 
 
+def test_one_that_was_started_anew_is_not_the_one_that_played(team: workers.Workers) -> None:
+    with presence._listening(team.addresses[1]):
+        assert presence.ask(team.addresses[1], 1) is None
+        assert watch(team) == "1 is gone"
+
+
 def test_silence_that_ends_is_no_loss(team: workers.Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three of the four quarters, over and over; one more, and it is lost."""
     asked = 0
 
-    def ask(address: str, seconds: float) -> OSError | None:
+    def ask(address: str, seconds: float, playing: bool) -> OSError | None:
         nonlocal asked
         asked += 1
         return TimeoutError() if asked % 4 else None
@@ -188,7 +194,7 @@ def test_a_process_that_was_paused_itself_does_not_blame_the_others(
     """By the clock the probe that was under way has failed for longer than anybody may be silent."""
     answers: list[OSError | None] = [TimeoutError()]
 
-    def ask(address: str, seconds: float) -> OSError | None:
+    def ask(address: str, seconds: float, playing: bool) -> OSError | None:
         if not answers:
             return None
         time.sleep(2 * workers.SILENT_SECONDS)
