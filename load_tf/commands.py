@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # so that --help of a command shows the flags defined here as its own
-USAGE_STATUS = 2
+USAGE_STATUS = UserError.status
 """Exit status when something outside the code is wrong."""
 
 _MACRO_FLAGS = ("data_dir", "checkpoint")
@@ -81,7 +81,7 @@ def execute(main: Callable[..., int | None], arguments: list[str], positional: b
       positional: give `main` the others; without, they are refused.
 
     Returns:
-      The exit status: that of the command, `USAGE_STATUS`, or 143 and 130 if SIGTERM or Ctrl-C ended it.
+      The exit status: that of the command or of the error, or 143 and 130 if SIGTERM or Ctrl-C ended it.
     """
     try:
         if arguments[1:] and not positional:
@@ -94,7 +94,7 @@ def execute(main: Callable[..., int | None], arguments: list[str], positional: b
         return stop.status
     except UserError as error:
         print(f"load_tf: {_without_gin_trace(error)}", file=sys.stderr)
-        return USAGE_STATUS
+        return error.status
 
 
 def parse_flags(arguments: list[str]) -> list[str]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
-from load_tf import interruption
+from load_tf import interruption, presence, workers
 from load_tf.errors import UserError
 
 EXPECTED = "'auto', 'one', 'mirrored', 'multi_worker', 'tpu' or 'tpu:NAME'"
@@ -28,18 +29,19 @@ def strategy(devices: str = "auto", logical_devices: int = 0) -> tf.distribute.S
 
     Raises:
       UserError: if the name is none of these, or the devices are not there.
+      WorkerAbsentError: if a worker of TF_CONFIG does not start.
     """
     if devices not in ("auto", "one", "mirrored", "multi_worker", "tpu") and not devices.startswith("tpu:"):
         raise UserError(f"Runtime.devices is {devices!r}; expected {EXPECTED}.")
     if devices.startswith("tpu"):
         return _tpu(devices.partition(":")[2])
-    workers = number_of_workers()
-    if devices == "multi_worker" or (devices == "auto" and workers > 1):
-        return _multi_worker(workers)
-    if workers > 1:
+    addresses, index = _cluster()
+    if devices == "multi_worker" or (devices == "auto" and len(addresses) > 1):
+        return _multi_worker(addresses, index)
+    if addresses[1:]:
         raise UserError(
-            f"Runtime.devices is {devices!r}, but TF_CONFIG names {workers} workers, which would all do the same; "
-            "choose 'multi_worker', or unset TF_CONFIG."
+            f"Runtime.devices is {devices!r}, but TF_CONFIG names {len(addresses)} workers, which would all do the "
+            "same; choose 'multi_worker', or unset TF_CONFIG."
         )
     available = tf.config.list_physical_devices("GPU")
     if logical_devices:
@@ -59,39 +61,57 @@ def describe(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     return {"strategy": "one device" if one else type(strategy).__name__, "replicas": strategy.num_replicas_in_sync}
 
 
-def number_of_workers() -> int:
-    """How many workers, the chief among them, TF_CONFIG names; 0 without one.
+def _cluster() -> tuple[list[str], int]:
+    """The addresses of the workers, the chief's first, and which of them this process is; none without TF_CONFIG.
 
     Raises:
       UserError: if TF_CONFIG is not what TensorFlow documents.
     """
     text = os.environ.get("TF_CONFIG", "")
     if not text.strip():
-        return 0
+        return [], 0
     try:
         config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
-        hosts = {job: list(cluster[job]) for job in ("chief", "worker") if job in cluster}
-        workers = sum(map(len, hosts.values()))
-        if cluster and not int(task["index"]) < len(hosts[task["type"]]):
-            raise ValueError(f"there is no {task['type']} {task['index']}")
+        jobs = [(job, n, str(host)) for job in ("chief", "worker") for n, host in enumerate(cluster.get(job, ()))]
+        own = (task["type"], int(task["index"])) if cluster else None
+        if own is not None and own not in [job[:2] for job in jobs]:
+            raise ValueError(f"there is no {own[0]} {own[1]}")
+        if wrong := [host for *_, host in jobs if not host.rpartition(":")[2].isdecimal()]:
+            raise ValueError(f"{wrong[0]!r} names no port")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(
             f"TF_CONFIG is {text!r} ({error}); expected JSON such as "
             '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}.'
         ) from None
-    return workers
+    return [host for *_, host in jobs], [job[:2] for job in jobs].index(own) if own is not None else 0
 
 
-def _multi_worker(workers: int) -> tf.distribute.Strategy:
-    if not workers:
+def _multi_worker(addresses: list[str], index: int) -> tf.distribute.Strategy:
+    if not addresses:
         raise UserError(
             "Runtime.devices is 'multi_worker', but TF_CONFIG names no workers; set it on every machine, or choose "
             "'auto'."
         )
-    made = _made(tf.distribute.MultiWorkerMirroredStrategy, "the workers of TF_CONFIG")
-    interruption.listen_again()
-    return made
+    if addresses[1:]:
+        presence.wait_for_all(addresses, index)
+        _bear_pauses(json.loads(os.environ["TF_CONFIG"])["cluster"])
+    with interruption.left_to_the_system(presence.START_SECONDS):
+        return _made(tf.distribute.MultiWorkerMirroredStrategy, "the workers of TF_CONFIG")
+
+
+def _bear_pauses(cluster: dict[str, list[str]]) -> None:
+    """Has TensorFlow give up a worker without a heartbeat later than `Workers.watched` does, which can say whom."""
+    if context.context().coordination_service is not None:
+        return
+    jobs = [job for job in ("chief", "worker") if cluster.get(job)]
+    context.context().configure_coordination_service(
+        "standalone",
+        service_leader=f"/job:{jobs[0]}/replica:0/task:0",
+        heartbeat_timeout_in_ms=int(10_000 * workers.SILENT_SECONDS),
+    )
+    for job in jobs:
+        context.context().coordination_service.coordinated_job_list.add(name=job, num_tasks=len(cluster[job]))
 
 
 def _tpu(name: str) -> tf.distribute.Strategy:

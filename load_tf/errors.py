@@ -10,8 +10,11 @@ class UserError(Exception):
     a traceback and exit with status 2.
 
     Attributes:
+      status: that exit status.
       faults: where several things are wrong, every one in a sentence; else the message alone.
     """
+
+    status = 2
 
     def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
         super().__init__(message)

@@ -133,12 +133,29 @@ def handled(notice: Callable[[], bool] | None = None) -> Iterator[None]:
         _watch = None
 
 
-def listen_again() -> None:
-    """Takes SIGTERM back from TensorFlow, whose pre-emption notifier takes it for itself when there are workers."""
-    if _watch is not None:
-        for number in SIGNALS:
-            if signal.getsignal(number) == _watch.handle:
-                signal.signal(number, _watch.handle)
+@contextlib.contextmanager
+def left_to_the_system(seconds: float) -> Iterator[None]:
+    """Within, SIGTERM and Ctrl-C end this process without a word: for a call during which no thread of Python runs.
+
+    Handlers that the call installs are taken back afterwards, as is TensorFlow's of SIGTERM.
+
+    Args:
+      seconds: SIGALRM ends the process, too, if the call takes longer.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    known = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGALRM)}
+    before = {number: handler for number, handler in known.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def requested() -> bool:

@@ -9,7 +9,7 @@ Several GPUs are found by themselves; several machines by TF_CONFIG, with the sa
 that all share (docs/scale.md).
 
 Exit status: 0 if the run is finished, 2 if a flag, a file or a value is wrong (one sentence says which), 75 if another
-machine of the run is gone, 130 or 143 if Ctrl-C or SIGTERM stopped it.
+machine of the run is gone or does not come, 130 or 143 if Ctrl-C or SIGTERM stopped it.
 """
 
 from load_tf import commands

@@ -43,13 +43,15 @@ class ChiefDirectory(RunDirectory):
         super().__init__(path, config, pinned)
         self._workers = workers
         workers.agree(self.state.get("commit", 0))
+        workers.any(0)
 
     def commit(
         self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
     ) -> None:
         with self._writing():
             self._commit(state, changed, keep, last)
-        _meet(self, self._workers, last)
+        self._workers.agree(self.state["commit"])
+        _part(self, self._workers, last)
 
 
 class FollowerDirectory(RunDirectory):
@@ -73,6 +75,7 @@ class FollowerDirectory(RunDirectory):
         self._read(commit)
         self._lines = [json.loads(line) for line in (self.path / "journal.jsonl").read_text().splitlines()]
         self._open = True
+        workers.any(0)
         interruption.run_opened()
 
     def _read(self, commit: int) -> None:
@@ -113,7 +116,8 @@ class FollowerDirectory(RunDirectory):
     def commit(
         self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
     ) -> None:
-        self._read(_meet(self, self._workers, last))
+        self._read(self._workers.agree(None))
+        _part(self, self._workers, last)
 
     def journal(self) -> list[dict[str, Any]]:
         return list(self._lines)
@@ -127,14 +131,12 @@ class FollowerDirectory(RunDirectory):
             interruption.run_closed()
 
 
-def _meet(directory: RunDirectory, workers: Workers, last: bool) -> int:
-    """Where all workers wait for the chief's commit; returns its number.
+def _part(directory: RunDirectory, workers: Workers, last: bool) -> None:
+    """Ends a meeting: nobody goes on before all have read the commit, or the chief might have made the next one.
 
     Raises:
       Interrupted: on all, if one of them was asked to stop.
     """
-    commit = workers.agree(directory.state.get("commit", 0) if workers.is_chief else None)
     signal = workers.any(interruption.asked())
     if signal and not last:
-        raise interruption.Interrupted(signal, f"commit {commit} of {directory.path}")
-    return commit
+        raise interruption.Interrupted(signal, f"commit {directory.state['commit']} of {directory.path}")

@@ -3,16 +3,15 @@
 Every worker runs the whole program in step with the others. Numbers that decide are the chief's, or sums over all, so
 that all decide alike; only the chief writes. Worker 0 is the chief.
 
-A worker that dies is noticed in two ways: TensorFlow breaks off the collective operation that waits for it, and where
-none is under way a thread of ours finds its port closed. Either way the survivors end with one sentence and
-`LOST_STATUS`; the last commit stands, and the same command on all machines goes on from there.
+A thread for each other worker asks at its port whether it is there. One whose port is closed is gone; one that says
+nothing for `SILENT_SECONDS` hangs, or its machine or network does. One that is busy answers, however long it takes. The
+others end with one sentence and `LOST_STATUS`; the last commit stands, and the same command on all machines goes on.
 """
 
 import contextlib
 import functools
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -23,12 +22,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-LOST_STATUS = 75
-"""Exit status when another worker is gone: EX_TEMPFAIL of sysexits.h, "try again"."""
+from load_tf import presence
+from load_tf.presence import LOST_STATUS
 
 PROBE_SECONDS = 2.0
 PROBES = 3
-"""Probes in a row that have to fail before a worker counts as gone."""
+"""Probes in a row that have to find a port closed before its worker counts as gone."""
+ANSWER_SECONDS = 10.0
+"""How long one probe waits for an answer."""
+SILENT_SECONDS = 60.0
+"""How long a worker may say nothing: a machine can be paused, a network be gone, for some seconds."""
 SETTLE_SECONDS = 30.0
 """How long a broken collective waits to learn which worker was lost."""
 
@@ -52,6 +55,7 @@ class Workers:
         """
         self._strategy = strategy
         self.addresses: list[str] = []
+        self._doubted: set[int] = set()
         self.count, self.index = 1, 0
         resolver = getattr(strategy, "cluster_resolver", None)
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and resolver is not None:
@@ -132,49 +136,59 @@ class Workers:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Within, a worker that is gone ends this process with one sentence and `LOST_STATUS`."""
+        """Within, a worker that is lost ends this process with one sentence and `LOST_STATUS`."""
         if self.count == 1:
             yield
             return
         ended = threading.Event()
-        threading.Thread(target=self._watch, args=(ended,), daemon=True).start()
+        for number in range(self.count):
+            if number != self.index:
+                threading.Thread(target=self._watch, args=(number, ended), daemon=True).start()
         try:
             yield
             # None leaves before all are done, or it would be taken for lost.
             self.any(0)
         except tf.errors.OpError:
-            lost = self._find_lost(SETTLE_SECONDS)
-            if lost is None:
-                raise
-            self._leave(lost)
+            # If a worker was lost, a thread that watches ends this process; if not, the error is another.
+            until = time.monotonic() + SETTLE_SECONDS
+            while time.monotonic() < until or self._doubted:
+                time.sleep(PROBE_SECONDS / 10)
+            raise
         finally:
             ended.set()
 
-    def _watch(self, ended: threading.Event) -> None:
+    def _watch(self, number: int, ended: threading.Event) -> None:
+        """Ends this process if a worker is lost."""
+        closed, silent = 0, 0.0
         while not ended.is_set():
-            lost = self._find_lost(0.0)
+            began = time.monotonic()
+            failure = presence.ask(self.addresses[number], ANSWER_SECONDS, playing=True)
+            if failure is None:
+                closed, silent = 0, 0.0
+                self._doubted.discard(number)
+                ended.wait(PROBE_SECONDS)
+                continue
+            self._doubted.add(number)
+            if isinstance(failure, ConnectionRefusedError):
+                closed += 1
+                if closed < PROBES:
+                    ended.wait(PROBE_SECONDS / 2)
+            else:
+                # Not by the clock: had this process been paused itself, all others would seem silent for as long.
+                silent += ANSWER_SECONDS
+                ended.wait(began + ANSWER_SECONDS - time.monotonic())
             if ended.is_set():
                 return
-            if lost is not None:
-                self._leave(lost)
-            ended.wait(PROBE_SECONDS)
+            if closed >= PROBES:
+                self._leave(number, "is gone")
+            if silent >= SILENT_SECONDS:
+                self._leave(number, f"has not answered for {silent:.0f} s")
 
-    def _find_lost(self, seconds: float) -> int | None:
-        """A worker whose port is closed, looked for so many seconds; None if all answer."""
-        until = time.monotonic() + seconds
-        while True:
-            for number, address in enumerate(self.addresses):
-                if number != self.index and not _answers(address):
-                    return number
-            if time.monotonic() >= until:
-                return None
-            time.sleep(PROBE_SECONDS / 2)
-
-    def _leave(self, lost: int) -> None:
+    def _leave(self, lost: int, how: str) -> None:
         """At once: the main thread may wait for ever, and what it does is worth nothing any more."""
         with _leaving:
             print(
-                f"load_tf: worker {lost} ({self.addresses[lost]}) is gone; the last commit stands, the same command on "
+                f"load_tf: worker {lost} ({self.addresses[lost]}) {how}; the last commit stands, the same command on "
                 "all machines goes on from there.",
                 file=sys.stderr,
                 flush=True,
@@ -192,17 +206,3 @@ def of(strategy: tf.distribute.Strategy) -> Workers:
     if strategy not in _known:
         _known[strategy] = Workers(strategy)
     return _known[strategy]
-
-
-def _answers(address: str) -> bool:
-    """Whether the port TensorFlow listens at takes a connection, of a few tries."""
-    host, _, port = address.rpartition(":")
-    for number in range(PROBES):
-        if number:
-            time.sleep(PROBE_SECONDS / 2)
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=2 * PROBE_SECONDS).close()
-            return True
-        except OSError:
-            continue
-    return False

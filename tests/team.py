@@ -1,11 +1,16 @@
 """Runs of the command on one process or several, which know each other by TF_CONFIG on this machine."""
 
+import contextlib
 import json
 import os
+import random
+import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,48 +65,64 @@ features = keras.layers.BatchNormalization(momentum=0.8)(features)
 keras.Model(images, conv(8, 1, 3)(features), name="tiny").save(sys.argv[1])
 """
 
-# Kills its own process in a phase, at the end of the call that has the given number.
-KILLED = """
-import os, signal, sys, time
-phase, number = sys.argv.pop(1).split(":")
-left = int(number)
-def dying(method):
+# A worker that is slow to give others up or quick, and suffers something at the end of the call of a phase that has a
+# given number: SIGKILL, SIGSTOP, SIGSTOP for some seconds (pause), or being busy for some (sleep).
+WRAPPED = """
+import os, signal, subprocess, sys, time
+from load_tf import commands, main
+commands.quiet_tensorflow()
+from load_tf import presence, workers
+silent, start, point = float(sys.argv.pop(1)), float(sys.argv.pop(1)), sys.argv.pop(1)
+if silent:
+    workers.SILENT_SECONDS, workers.ANSWER_SECONDS = silent, silent / 4
+if start:
+    presence.START_SECONDS = start
+phase, number, what, seconds = (point + ":::").split(":")[:4]
+left = int(number or 1)
+def suffer():
+    print("suffers at", time.time(), file=sys.stderr, flush=True)
+    if what == "sleep":
+        time.sleep(float(seconds))
+        return
+    if what == "pause":
+        subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -CONT {os.getpid()}"], stderr=subprocess.DEVNULL)
+    os.kill(os.getpid(), signal.SIGKILL if what == "kill" else signal.SIGSTOP)
+def suffering(method):
     def call(*arguments, **options):
         global left
         result = method(*arguments, **options)
         left -= 1
-        if left <= 0:
-            print("killed at", time.time(), file=sys.stderr, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left == 0:
+            suffer()
         return result
     return call
-from load_tf import commands, main
-commands.quiet_tensorflow()
 from load_tf import game
 from load_tf.evaluation import evaluator
 from load_tf.report import results
 from load_tf.training import discriminator, segmentor, stage_one
-owner, name = {
+points = {
     "stage one": (stage_one.CrossEntropyTrainer, "train_loop_end"),
     "discriminator": (discriminator.DiscriminatorTrainer, "train_loop_end"),
     "adversarial": (segmentor.SegmentorTrainer, "train_loop_end"),
     "aggregation": (game.AdversarialGame, "_maps_of"),
     "evaluation": (game.AdversarialGame, "evaluate"),
     "report": (results, "_confusion_matrices"),
-}[phase]
-setattr(owner, name, dying(getattr(owner, name)))
+}
+if phase:
+    owner, name = points[phase]
+    setattr(owner, name, suffering(getattr(owner, name)))
 main.main()
 """
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that were free a moment ago, and that the system gives to nobody who does not ask for them by number."""
+    ports: list[int] = []
+    while len(ports) < number:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            ports = [*(other for other in ports if other != port), port]
     return ports
 
 
@@ -112,7 +133,7 @@ class Done:
         self.process = process
         self.stdout = self.stderr = ""
         self.seconds = 0.0
-        """From the first process's end to this one's."""
+        """From when one suffered something, else from the first process's end, to this one's end."""
 
     @property
     def status(self) -> int:
@@ -122,22 +143,36 @@ class Done:
     def sentences(self) -> list[str]:
         return [line for line in self.stderr.splitlines() if line.startswith("load_tf:")]
 
+    @property
+    def suffered(self) -> float | None:
+        """When, in seconds since the epoch."""
+        said = re.search(r"^suffers at ([\d.]+)$", self.stderr, re.MULTILINE)
+        return float(said[1]) if said else None
 
-def finish(processes: list[subprocess.Popen[str]], timeout: float = 500) -> list[Done]:
-    """Waits for all, and reads what they said."""
+
+def finish(processes: list[subprocess.Popen[str]], timeout: float = 500, hung: Collection[int] = ()) -> list[Done]:
+    """Waits for all, and reads what they said.
+
+    Args:
+      processes: those of a run, by worker.
+      timeout: in seconds; what has not ended by then is killed.
+      hung: workers that are stopped for good: they are killed when the others have ended.
+    """
     done = [Done(process) for process in processes]
     ended: dict[int, float] = {}
     until = time.monotonic() + timeout
-    while len(ended) < len(done) and time.monotonic() < until:
+    while len(ended) < len(done) - len(hung) and time.monotonic() < until:
         for number, process in enumerate(processes):
             if number not in ended and process.poll() is not None:
-                ended[number] = time.monotonic()
+                ended[number] = time.time()
         time.sleep(0.05)
     for number, one in enumerate(done):
         if number not in ended:
             one.process.kill()
         one.stdout, one.stderr = one.process.communicate()
-        one.seconds = ended.get(number, float("inf")) - min(ended.values(), default=0.0)
+    began = min([one.suffered for one in done if one.suffered] or ended.values(), default=0.0)
+    for number, one in enumerate(done):
+        one.seconds = ended.get(number, float("inf")) - began
     return done
 
 
@@ -146,12 +181,20 @@ class Team:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.addresses: list[str] = []
         self.gin_file = folder / "team.gin"
         self.gin_file.write_text(CONFIG.format(model=folder / "tiny.keras"))
         subprocess.run([sys.executable, "-c", MODEL, str(folder / "tiny.keras")], check=True, capture_output=True)
 
     def start(
-        self, run_dir: Path, workers: int, *params: str, kill: dict[int, str] | None = None
+        self,
+        run_dir: Path,
+        workers: int,
+        *params: str,
+        suffer: dict[int, str] | None = None,
+        silent: float = 0.0,
+        start: float = 0.0,
+        absent: Collection[int] = (),
     ) -> list[subprocess.Popen[str]]:
         """Starts a run.
 
@@ -159,13 +202,20 @@ class Team:
           run_dir: its folder.
           workers: how many processes; 1 is one without TF_CONFIG.
           *params: gin bindings over the file's.
-          kill: for a worker `PHASE:NUMBER`, the call of that phase it does not survive.
+          suffer: for a worker `PHASE:NUMBER:WHAT`, the call of that phase at whose end it suffers "kill", "stop",
+            "pause:SECONDS" or "sleep:SECONDS".
+          silent: the `SILENT_SECONDS` of all; 0: the program's.
+          start: the `START_SECONDS` of all, likewise; only with `silent`.
+          absent: workers that do not start.
         """
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(workers)]}
+        self.addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
+        cluster = {"worker": self.addresses}
         processes = []
         for index in range(workers):
-            point = (kill or {}).get(index)
-            command = ["-m", "load_tf.main"] if point is None else ["-c", KILLED, point]
+            if index in absent:
+                continue
+            point = (suffer or {}).get(index, "")
+            command = ["-c", WRAPPED, str(silent), str(start), point] if point or silent else ["-m", "load_tf.main"]
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
             if workers > 1:
                 task = {"type": "worker", "index": index}
@@ -181,6 +231,8 @@ class Team:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     text=True,
+                    # A shell that starts the tests in the background has its children ignore Ctrl-C.
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 )
             )
         return processes

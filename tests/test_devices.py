@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from load_tf import devices, workers
+from load_tf import devices, presence, workers
 from load_tf.errors import UserError
 
 HOSTS = ["10.0.0.1:2222", "10.0.0.2:2222"]
@@ -32,6 +32,8 @@ def _made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     for name in ("MirroredStrategy", "MultiWorkerMirroredStrategy"):
         monkeypatch.setattr(tf.distribute, name, note(name))
+    monkeypatch.setattr(presence, "wait_for_all", note("waited"))
+    monkeypatch.setattr(devices, "_bear_pauses", lambda cluster: None)
     return made
 
 
@@ -59,6 +61,15 @@ def test_several_workers_come_before_gpus(monkeypatch: pytest.MonkeyPatch, made:
     gpus(monkeypatch, 4)
     monkeypatch.setenv("TF_CONFIG", config())
     assert devices.strategy("auto") == "MultiWorkerMirroredStrategy"
+    monkeypatch.setenv("TF_CONFIG", config(1, chief=HOSTS[:1], worker=["10.0.0.3:1", "10.0.0.2:2222"]))
+    assert devices.strategy("auto") == "MultiWorkerMirroredStrategy"
+    assert made == [
+        ("waited", HOSTS, 0),
+        ("MultiWorkerMirroredStrategy",),
+        # The chief comes first, and is no worker.
+        ("waited", ["10.0.0.1:2222", "10.0.0.3:1", "10.0.0.2:2222"], 2),
+        ("MultiWorkerMirroredStrategy",),
+    ]
     monkeypatch.setenv("TF_CONFIG", config(worker=HOSTS[:1]))
     assert devices.strategy("auto") == "MirroredStrategy"
 
@@ -76,6 +87,7 @@ def test_several_workers_come_before_gpus(monkeypatch: pytest.MonkeyPatch, made:
         ("one", config(), r"'one', but TF_CONFIG names 2 workers"),
         ("auto", "{", r"TF_CONFIG is '{'.*expected JSON such as"),
         ("auto", config(index=2), r"there is no worker 2"),
+        ("auto", config(worker=["a:2222", "b"]), r"'b' names no port"),
         ("auto", '["worker"]', r"expected JSON such as"),
     ],
 )

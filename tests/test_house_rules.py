@@ -15,7 +15,13 @@ NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
 WITHOUT_TENSORFLOW = [
     *("load_tf", "load_tf.lookahead", "load_tf.errors", "load_tf.randomness", "load_tf.progress", "load_tf.arrays"),
-    *("load_tf.interruption", "load_tf.run_state", "load_tf.check_dataset", "load_tf.data.inspection"),
+    *(
+        "load_tf.interruption",
+        "load_tf.presence",
+        "load_tf.run_state",
+        "load_tf.check_dataset",
+        "load_tf.data.inspection",
+    ),
     *("load_tf.run_directory", "load_tf.commands", "load_tf.main", "load_tf.evaluate", "load_tf.predict"),
     *("load_tf.data.pairs",),
     *("load_tf.data.dataset", "load_tf.data.partition", "load_tf.data.synthetic", "load_tf.data.colours"),

@@ -2,16 +2,20 @@
 
 import json
 import math
+import re
 import shutil
 import signal
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from load_tf import presence
+from load_tf.presence import LOST_STATUS
 from load_tf.run_directory import arrays_of_run
-from load_tf.workers import LOST_STATUS
 from tests.team import Done, Team, finish
 
 MARGIN = 0.005
@@ -134,11 +138,12 @@ def test_logical_devices_decide_as_one(team: Team, alone: Path, devices: int) ->
     assert (environment["strategy"], environment["replicas"]) == ("MirroredStrategy", devices)
 
 
-def assert_left_in_a_sentence(survivor: Done, lost: int) -> None:
+def assert_left_in_a_sentence(survivor: Done, lost: int, how: str = "is gone", seconds: float = 60) -> None:
     assert survivor.status == LOST_STATUS, survivor.stderr
-    assert len(survivor.sentences) == 1 and f"worker {lost} " in survivor.sentences[0], survivor.stderr
+    said = f"worker {lost} \\(127\\.0\\.0\\.1:\\d+\\) {how}; "
+    assert len(survivor.sentences) == 1 and re.search(said, survivor.sentences[0]), survivor.stderr
     assert "Traceback" not in survivor.stderr
-    assert survivor.seconds < 60
+    assert survivor.seconds < seconds
 
 
 def same_end(one: Path, other: Path) -> None:
@@ -150,9 +155,13 @@ def same_end(one: Path, other: Path) -> None:
 
 def test_a_worker_that_is_killed_ends_all_and_a_restart_goes_on(team: Team, two: Path) -> None:
     path = team.folder / "killed"
-    done = finish(team.start(path, 2, kill={1: "adversarial:1"}))
+    done = finish(team.start(path, 2, suffer={1: "adversarial:1:kill"}))
     assert done[1].status == -signal.SIGKILL
     assert_left_in_a_sentence(done[0], 1)
+    # Once more, and this time it hangs.
+    done = finish(team.start(path, 2, suffer={1: "adversarial:1:stop"}, silent=6), hung=[1])
+    assert_left_in_a_sentence(done[0], 1, "has not answered for 6 s", seconds=30)
+    assert done[0].seconds > 4, "a pause is no loss"
     shutil.copy(path / "journal.jsonl", team.folder / "journal of the killed")
     run(team, "killed", 2)
     same_end(two, path)
@@ -167,12 +176,80 @@ def test_a_death_in_each_phase(team: Team, two: Path) -> None:
         # The other worker's death in the report comes last: the chief may have finished by then, and the run with it.
         *((1, "evaluation:2"), (0, "evaluation:1"), (0, "report:1"), (1, "report:1")),
     ):
-        done = finish(team.start(path, 2, kill={victim: point}))
+        done = finish(team.start(path, 2, suffer={victim: f"{point}:kill"}))
         assert done[victim].status == -signal.SIGKILL, (point, done[victim].stderr)
         assert_left_in_a_sentence(done[1 - victim], victim)
         print(point, f"worker {victim} died, the other ended after {done[1 - victim].seconds:.1f} s")
     run(team, "phases", 2)
     same_end(two, path)
+
+
+@pytest.mark.slow
+def test_a_hang_whatever_the_others_do(team: Team, two: Path) -> None:
+    path = team.folder / "hangs"
+    for victim, point in (
+        # In a collective operation of a step, in that of an evaluation, and in the chief's work alone.
+        *((0, "adversarial:1"), (1, "evaluation:2"), (0, "report:1")),
+    ):
+        done = finish(team.start(path, 2, suffer={victim: f"{point}:stop"}, silent=6), hung=[victim])
+        assert_left_in_a_sentence(done[1 - victim], victim, "has not answered for 6 s", seconds=30)
+        print(point, f"worker {victim} hung, the other ended after {done[1 - victim].seconds:.1f} s")
+    run(team, "hangs", 2)
+    same_end(two, path)
+
+
+@pytest.mark.slow
+def test_a_hang_is_noticed_in_a_minute(team: Team) -> None:
+    done = finish(team.start(team.folder / "minute", 2, suffer={0: "adversarial:1:stop"}), hung=[0])
+    assert_left_in_a_sentence(done[1], 0, "has not answered for 60 s", seconds=90)
+    print(f"the chief hung, the other ended after {done[1].seconds:.1f} s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victim", "what", "silent"),
+    [
+        # Far longer than a worker may be silent: it is busy, and answers.
+        (0, "sleep:25", 6.0),
+        # Longer than TensorFlow's own patience, which is 10 s, and shorter than ours.
+        (0, "pause:25", 0.0),
+        (1, "pause:25", 0.0),
+    ],
+)
+def test_a_worker_that_is_slow_is_not_lost(team: Team, two: Path, what: str, silent: float, victim: int) -> None:
+    name = f"slow {victim} {what.replace(':', ' ')}"
+    done = finish(team.start(team.folder / name, 2, suffer={victim: f"adversarial:2:{what}"}, silent=silent))
+    assert [one.status for one in done] == [0, 0], [one.stderr for one in done]
+    assert done[victim].suffered and done[1 - victim].seconds > 25
+    same_end(two, team.folder / name)
+
+
+@pytest.mark.parametrize("started", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_ctrl_c_ends_the_wait_for_another_at_once(team: Team, started: bool) -> None:
+    """For one that has not come, and for one that has, but fails while TensorFlow starts."""
+    (process,) = team.start(team.folder / f"waits {started}", 2, absent=[1])
+    until = time.monotonic() + 60
+    while presence.ask(team.addresses[0], 1) is not None:
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    host, port = team.addresses[1].split(":")
+    with socket.create_server((host, int(port))) as other:
+        if started:
+            other.accept()[0].sendall(b"1")
+            time.sleep(5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        done = finish([process], 20)[0]
+    assert time.monotonic() - began < 3
+    assert done.status == (-signal.SIGINT if started else 130), done.stderr
+    assert done.sentences == ([] if started else ["load_tf: stopped by Ctrl-C."])
+
+
+@pytest.mark.slow
+def test_one_that_does_not_come_is_not_waited_for_without_end(team: Team) -> None:
+    done = finish(team.start(team.folder / "absent", 2, absent=[0], silent=6, start=4))[0]
+    assert done.status == LOST_STATUS, done.stderr
+    assert len(done.sentences) == 1 and f"worker 0 ({team.addresses[0]}: " in done.sentences[0]
 
 
 def test_a_signal_to_one_stops_all_at_the_same_commit(team: Team, two: Path) -> None:
