@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL
 from load_tf.data.grid import GridExamples
+from load_tf.data.pipeline import read_ahead
 from load_tf.randomness import generator, key
 
 
@@ -146,7 +147,7 @@ def stream(
         return tuple(values)
 
     indices = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
-    return indices.map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return read_ahead(indices.map(load, num_parallel_calls=2, deterministic=True))
 
 
 def image_order(examples: int, seed: int, start: int, count: int) -> Iterator[int]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from load_tf import workers
 from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.data.pipeline import PARALLEL_CALLS, read_ahead
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
@@ -209,10 +210,10 @@ class Evaluator:
             return group.batch(full).map(fill)
 
         dataset = tf.data.Dataset.from_tensor_slices(np.asarray(indices, np.int64))
-        dataset = dataset.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        dataset = dataset.map(pad, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.map(read, num_parallel_calls=PARALLEL_CALLS)
+        dataset = dataset.map(pad, num_parallel_calls=PARALLEL_CALLS)
         dataset = dataset.group_by_window(padded_size, batch, window_size_func=images_per_step)
-        return dataset.prefetch(2)
+        return read_ahead(dataset)
 
     def _read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Decodes one example: the size it's padded to, image and label map."""

@@ -92,11 +92,13 @@ class FoldedConvolution(keras.layers.Layer):
         return cast(tuple[int | None, ...], self._sources[0].compute_output_shape(input_shape))
 
 
-class _Apart(keras.layers.Layer):
+class KeptApart(keras.layers.Layer):
     """The identity, between a convolution and a sum.
 
     Without it TensorFlow 2.20's optimiser tries to make one operation of both, where the sum has two readers fails at
     it, and then leaves the whole graph as it was, no bias or activation joined to its convolution.
+
+    The class has no leading underscore: its name becomes that of a scope, which may not begin with one.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -163,7 +165,7 @@ class FoldedSegmentor:
                 folded[id(outputs)] = outputs
                 return outputs
             if isinstance(layer, keras.layers.Add):
-                apart = [_Apart()(summand) if id(summand) in folded else summand for summand in args[0]]
+                apart = [KeptApart()(summand) if id(summand) in folded else summand for summand in args[0]]
                 return layer(apart, *args[1:], **kwargs)
             outputs = layer(*args, **kwargs)
             if _is_foldable_convolution(layer):
