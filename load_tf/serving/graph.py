@@ -95,7 +95,9 @@ class ServedSegmentor(tf.Module):
         # slots, and a folded convolution what it was folded of.
         # TensorFlow's own, not Keras' around them: of those the C++ loader, and so TensorFlow Serving, restores none.
         read = {id(variable) for variable in self._logits.get_concrete_function().variables}
-        self._variables = [variable.value for variable in inference.variables if id(variable.value) in read]
+        self._variables = [
+            variable.value for variable in inference.variables if read & {id(part) for part in _parts(variable.value)}
+        ]
         self._crop = (int(crop[0]), int(crop[1]))
         self._class_names = tuple(class_names)
         self._colours = tuple(tuple(int(value) for value in colour) for colour in colours)
@@ -185,6 +187,11 @@ class ServedSegmentor(tf.Module):
             fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
         )
         return maps[:, : size[0], : size[1]]
+
+
+def _parts(variable: tf.Variable) -> list[tf.Variable]:
+    """The variable, and those of each replica that a strategy's consists of."""
+    return [variable, *getattr(variable, "values", ())]
 
 
 def _inference(segmentor: Forward) -> tf.types.experimental.PolymorphicFunction:

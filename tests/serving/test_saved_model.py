@@ -282,6 +282,19 @@ def test_weights_are_saved_once(tmp_path: Path) -> None:
     assert sorted(saved) == sorted(kernels_and_biases)
 
 
+def test_the_model_of_several_replicas_is_that_of_one(tmp_path: Path) -> None:
+    """A strategy's variables consist of others, one a replica."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = tiny_segmentor()
+    assert isinstance(model.variables[0].value, tf.distribute.DistributedValues)
+    folder = export(model, tmp_path, crop=(17, 17), class_names=CLASS_NAMES, colours=COLOURS)
+    image = picture(17, 17)
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    expected = labelling.label_maps(model(tf.cast(image[np.newaxis], tf.float32), training=False), (17, 17))
+    np.testing.assert_array_equal(served(images=tf.constant(image[np.newaxis]))["label_maps"], expected)
+
+
 def test_a_model_that_has_not_been_called_yet(tmp_path: Path) -> None:
     def layers() -> list[keras.layers.Layer]:
         convolutions = (keras.layers.Conv2D(5, 5, 8, padding="same"), keras.layers.Conv2D(5, 3, 2, padding="same"))
