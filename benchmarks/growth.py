@@ -19,7 +19,6 @@ from load_tf.data.dataset import Example, ExampleList
 from load_tf.discriminator import Discriminator
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.game import AdversarialGame, Players
-from load_tf.plan import Runtime
 from load_tf.run_directory import RunDirectory
 from load_tf.segmentors.small import small_network
 from load_tf.training.discriminator import DiscriminatorTraining
@@ -37,7 +36,7 @@ GRID = 48
 
 def main(_: list[str]) -> None:
     """Prints both tables."""
-    Runtime(deterministic=False).start()
+    timing.start()
     print(f"\n{timing.machine()}\n")
     rows = []
     for name in START:

@@ -22,7 +22,6 @@ from benchmarks import networks, timing
 from benchmarks.networks import CLASSES, network
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.plan import Runtime
 from load_tf.segmentors import labelling
 from load_tf.segmentors.folding import FoldedSegmentor
 from load_tf.segmentors.official_checkpoint import from_official_checkpoint
@@ -57,7 +56,7 @@ def main(_: list[str]) -> None:
             except ImportError as error:
                 print(f"{name}: left out, {error}.")
     measured = timing.in_turn(candidates, FLAGS.repeats)
-    _start()
+    timing.start(FLAGS.threads)
     multiply_adds = networks.multiply_adds(_model(), FLAGS.size)
     rate = timing.MATRIX_PRODUCTS / measured.pop(FLOOR).median
     floor = count * multiply_adds / rate
@@ -76,17 +75,13 @@ def main(_: list[str]) -> None:
 def _candidate(name: str, arguments: list[str]) -> Candidate:
     """In its own process: nothing is set up yet."""
     FLAGS(arguments)
-    _start()
+    timing.start(FLAGS.threads)
     if name == FLOOR:
         return timing.matrix_products()
     size, count = FLAGS.size, FLAGS.images
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         return _MAKERS[name](_model(), pixels, folder)
-
-
-def _start() -> None:
-    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
 
 
 def _row(name: str, own: timing.Measured, all_: dict[str, timing.Measured], floor: float) -> list[str]:

@@ -23,7 +23,6 @@ from load_tf.data.dataset import Example, ExampleList
 from load_tf.data.grid import read_grid_examples
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.label_maps import Draw, batches, draw_pairs
-from load_tf.plan import Runtime
 from load_tf.segmentors.folding import forward
 from load_tf.training.adversarial import AdversarialTrainer, adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
@@ -82,7 +81,7 @@ def main(_: list[str]) -> None:
         names = [name for name in names if name in (ADVERSARIAL, BARE, PIPELINE, CHECKPOINTING)]
     candidates = {name: timing.Apart(functools.partial(_candidate, name, sys.argv)) for name in names}
     measured = timing.in_turn(candidates, FLAGS.repeats)
-    _start()
+    timing.start(FLAGS.threads)
     print(
         f"\n{FLAGS.network}, {FLAGS.size} x {FLAGS.size}, {FLAGS.batch} images an update, MobileNet on {FLAGS.grid} x "
         f"{FLAGS.grid}, {FLAGS.maps} maps a batch, {FLAGS.repeats} rounds; {timing.machine()}.\n"
@@ -105,12 +104,8 @@ def main(_: list[str]) -> None:
 def _candidate(name: str, arguments: list[str]) -> Candidate:
     """In its own process: nothing is set up yet."""
     FLAGS(arguments)
-    _start()
+    timing.start(FLAGS.threads)
     return _MAKERS[name](_parts())
-
-
-def _start() -> None:
-    Runtime(intra_op_threads=FLAGS.threads, inter_op_threads=2, deterministic=False).start()
 
 
 def _parts() -> Parts:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from load_tf.plan import Runtime
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -38,6 +40,15 @@ class Measured:
     def busy(self) -> float:
         """The share of all cores' time that was used."""
         return float(np.median(np.divide(self.processor_seconds, self.seconds))) / (os.cpu_count() or 1)
+
+
+def start(threads: int = 0) -> None:
+    """Sets TensorFlow up as a run does, but free to choose the fastest kernels; before anything runs on it.
+
+    Args:
+      threads: of an operation; 0: one for each core.
+    """
+    Runtime(intra_op_threads=threads, deterministic=False).start()
 
 
 class Apart:
