@@ -11,7 +11,7 @@ import numpy as np
 
 from load_tf.arrays import write_atomically
 from load_tf.errors import UserError
-from load_tf.evaluation.bootstrap import MeanGain, over_seeds_and_images
+from load_tf.evaluation.bootstrap import MeanGain, mean_gain_over_runs
 from load_tf.report import canvas
 
 _COLOURS = (canvas.VERMILLION, canvas.BLUE, canvas.GREEN, canvas.ORANGE, canvas.SKY, "#CC79A7", canvas.GREY)
@@ -83,7 +83,7 @@ def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
 def mean_gain(runs: Sequence[Result]) -> MeanGain:
     """The variant's gain on untouched images, with the interval over seeds and images."""
     before, after = (np.array([run.values[f"counts_{when}"] for run in runs]) for when in ("before", "after"))
-    return over_seeds_and_images(before, after)
+    return mean_gain_over_runs(before, after)
 
 
 def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
@@ -93,7 +93,7 @@ def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain
     if not pairs:
         return None
     before, after = (np.array([run.values["counts_after"] for run in side]) for side in zip(*pairs, strict=True))
-    return over_seeds_and_images(before, after)
+    return mean_gain_over_runs(before, after)
 
 
 def table(found: Mapping[str, Sequence[Result]]) -> str:
