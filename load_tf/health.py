@@ -58,7 +58,7 @@ def peak_warning(holdout_gain: float, untouched_gain: float, images: int) -> str
     """
     gained, lost = 100 * holdout_gain, -100 * untouched_gain
     # By the two decimals that are printed: less is no loss worth a warning.
-    if round(gained, 2) <= 0 or round(lost, 2) <= 0:
+    if not (round(gained, 2) > 0 and round(lost, 2) > 0):
         return None
     return (
         f"the peak gains {gained:.2f} points on the hold-out but loses {lost:.2f} on {images} watched images that "

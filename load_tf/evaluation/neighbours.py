@@ -1,7 +1,7 @@
 """Whether images that follow each other are alike: then an interval over images as independent ones is too narrow.
 
-Frames of a video gain and lose together. The bootstrap of `load_tf.evaluation.bootstrap` takes images as independent; if
-neighbours' shares in the gain are correlated, there are fewer independent images than it counts.
+Frames of a video gain and lose together. The bootstrap of `load_tf.evaluation.bootstrap` takes images as independent;
+if neighbours' shares in the gain are correlated, there are fewer independent images than it counts.
 """
 
 import dataclasses
