@@ -105,8 +105,7 @@ def run(
     crop = crop or _smallest_crop(splits.values())
     segmentor = _segmentor(model, crop, pretrained)
     dataset = _dataset(splits, int(segmentor.model.compute_output_shape((1, *crop, 3))[-1]), class_names, colours)
-    if holdout_images is None:
-        holdout_images = max(1, min(500, len(splits["validation"]) // 3))
+    a_third = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
         discriminator or Discriminator(),
         discriminator_training or DiscriminatorTraining(),
@@ -118,7 +117,7 @@ def run(
         lambda num_classes: segmentor,
         name=name or model.name,
         crop=crop,
-        holdout_images=holdout_images,
+        holdout_images=a_third if holdout_images is None else holdout_images,
         watched_images=watched_images,
         evaluation_batch_size=evaluation_batch_size,
         seed=seed,
