@@ -32,7 +32,7 @@ class Cycle:
     miou: list[float] = dataclasses.field(default_factory=list)
     """Of every iteration, from running iteration start + 1 on; NaN if it was not finite."""
     untouched: list[float] = dataclasses.field(default_factory=list)
-    """Of the same models on the watched images, moved so that the run starts at the hold-out's level; NaN if unknown."""
+    """Of the same models on the watched images, moved so that the run starts at the hold-out's; NaN if unknown."""
     iterations: list[int] = dataclasses.field(default_factory=list)
     """Their numbers within the cycle."""
     peak: Event | None = None
