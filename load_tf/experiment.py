@@ -25,6 +25,7 @@ from load_tf.run_directory import RunDirectory, arrays_of_run
 from load_tf.shared_run import open_run
 from load_tf.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
 from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
+from load_tf.watching import draw_watched
 
 PINNED = frozenset({"baseline", "confusion_baseline", "confusion_load"})
 """Files that stay in the run directory to the end, once they are there."""
@@ -192,6 +193,7 @@ def _play(
     plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
 ) -> AdversarialGame:
     """LoAd; at its end the game's start model is the result."""
+    experiment = plan.experiment
     game = AdversarialGame(
         plan.segmentor.model,
         holdout,
@@ -206,6 +208,7 @@ def _play(
         strategy=plan.strategy,
         commit_every=plan.experiment.commit_every,
         listener=listen,
+        watched=draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed),
     )
     plan.experiment.method.play(game, plan.lookahead, game.resume())
     return game

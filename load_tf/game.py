@@ -30,6 +30,7 @@ from load_tf.training.adversarial import adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.replicas import deal, on_each_replica
 from load_tf.training.segmentor import AdversarialTraining
+from load_tf.watching import Watch
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -80,12 +81,14 @@ class AdversarialGame:
         strategy: tf.distribute.Strategy,
         commit_every: int = 1,
         listener: Listener = lambda event: None,
+        watched: Split | None = None,
     ) -> None:
         self.segmentor, self.evaluator = segmentor, evaluator
         self.training, self.holdout, self.players = training, holdout, players
         self.crop, self.seed, self.run = crop, seed, run
         self.workers = workers.of(strategy)
         self.commit_every, self.listener = commit_every, listener
+        self.watch = Watch(evaluator, watched)
         grid = players.discriminator.input_size
         self.training_grid: GridExamples = read_grid_examples(training, crop, grid, "D_t on the grid")
         self.holdout_grid: GridExamples = read_grid_examples(holdout, crop, grid, "hold-out on the grid")
@@ -126,12 +129,13 @@ class AdversarialGame:
             self.present.take()
             self.average.put_back()
         self.holdout_confusion = self.evaluator.evaluate()
+        self.watch.look()
         if self.average:
             self.present.put_back()
         if self.start_confusion is None:
             self.start_confusion = self.holdout_confusion
             self._changed |= {"start_confusion"}
-        self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout))
+        self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout) + self.watch.images)
         return mean_iou_of_truth(self.holdout_confusion.sum(axis=0))
 
     def confidence(self) -> float:
@@ -200,11 +204,13 @@ class AdversarialGame:
         else:
             self.best.take()
         self.best_confusion = self.holdout_confusion
+        self.watch.keep_best()
         self._changed |= {"best", "best_confusion"}
 
     def promote_best(self) -> None:
         self.start.become(self.best)
         self.start_confusion = self.best_confusion
+        self.watch.promote_best()
         self._changed |= {"start", "start_confusion"}
 
     def aggregate(self, name: str, cycle: int) -> None:
@@ -318,10 +324,12 @@ class AdversarialGame:
         return "non_finite"
 
     def record(self, event: str, **values: Any) -> None:
-        self.listener(self.run.record(event, **values))
+        self.listener(self.run.record(event, **values, **self.watch.beside(event, values)))
         if event == "cycle_end":
             last = self._last_update
             self._warn(health.segmentor_warning(last.get("changed_share"), last.get("gradient_norm")), values["cycle"])
+        if event == "peak":
+            self._warn(self.watch.warning(), values["cycle"])
 
     def _warn(self, text: str | None, cycle: int) -> None:
         if text:
@@ -358,6 +366,7 @@ class AdversarialGame:
                 "lookahead": state.to_json(),
                 "updates": self.updates,
                 "discriminator": dataclasses.asdict(self.progress) if self.progress else None,
+                "watched": self.watch.to_json(),
             },
             {name: sources[name] for name in sorted(self._changed - dropped) if name in sources},
             keep=set(sources) - dropped,
@@ -394,6 +403,7 @@ class AdversarialGame:
                 self.sets[name.removeprefix("label_maps/")] = LabelMapSet.from_arrays(self.run.arrays(name))
         self.updates = saved["updates"]
         self.progress = DiscriminatorProgress(**saved["discriminator"]) if saved["discriminator"] else None
+        self.watch.from_json(saved.get("watched", {}))
         self.state = State.from_json(saved["lookahead"])
         self._changed = set()
         return self.state

@@ -48,6 +48,24 @@ def segmentor_warning(changed_share: float | None, gradient_norm: float | None) 
     return None
 
 
+def peak_warning(holdout_gain: float, untouched_gain: float, images: int) -> str | None:
+    """What is wrong with a peak: it is better than the start model on the hold-out and worse on other images.
+
+    Args:
+      holdout_gain: in mIoU as a fraction, over the model its cycle started from.
+      untouched_gain: that on the watched images, which decided nothing.
+      images: how many of these there are.
+    """
+    gained, lost = 100 * holdout_gain, -100 * untouched_gain
+    # By the two decimals that are printed: less is no loss worth a warning.
+    if not (round(gained, 2) > 0 and round(lost, 2) > 0):
+        return None
+    return (
+        f"the peak gains {gained:.2f} points on the hold-out but loses {lost:.2f} on {images} watched images that "
+        "decide nothing: the hold-out does not speak for the rest; take more images for it, of other scenes"
+    )
+
+
 def refuse_non_finite(what: str, where: str, setting: str, **values: float) -> None:
     """Stops a training that has nothing to fall back on.
 

@@ -57,6 +57,7 @@ def run(
     pretrained: bool = True,
     crop: Size | None = None,
     holdout_images: int | None = None,
+    watched_images: int = 100,
     name: str | None = None,
     seed: int = 0,
     lookahead: Lookahead | None = None,
@@ -84,6 +85,8 @@ def run(
       pretrained: False to train the model by cross-entropy first (stage 1).
       crop: (height, width) images are padded to, 16 k + 1 each; None: the smallest that holds every image.
       holdout_images: how many validation images decide; None: a third of them, 500 (the paper's) at the most.
+      watched_images: how many of the rest are scored whenever the hold-out is, to see whether it speaks for them; they
+        decide nothing. 0: none.
       name: for the tables; None: the model's.
       seed: of every draw.
       lookahead: parameters of Algorithm 1; here and below None stands for the paper's.
@@ -102,8 +105,7 @@ def run(
     crop = crop or _smallest_crop(splits.values())
     segmentor = _segmentor(model, crop, pretrained)
     dataset = _dataset(splits, int(segmentor.model.compute_output_shape((1, *crop, 3))[-1]), class_names, colours)
-    if holdout_images is None:
-        holdout_images = max(1, min(500, len(splits["validation"]) // 3))
+    a_third = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
         discriminator or Discriminator(),
         discriminator_training or DiscriminatorTraining(),
@@ -115,7 +117,8 @@ def run(
         lambda num_classes: segmentor,
         name=name or model.name,
         crop=crop,
-        holdout_images=holdout_images,
+        holdout_images=a_third if holdout_images is None else holdout_images,
+        watched_images=watched_images,
         evaluation_batch_size=evaluation_batch_size,
         seed=seed,
     )
@@ -211,7 +214,10 @@ def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
         for part in parts
         for field in dataclasses.fields(part)
     ]
-    chosen = ("crop", "evaluation_batch_size", "holdout_images", "name", "seed")
+    chosen = ["crop", "evaluation_batch_size", "holdout_images", "name", "seed"]
+    if plan.experiment.watched_images != Experiment.watched_images:
+        # Left out where it is the default, so that runs from before there was the parameter can be resumed.
+        chosen.append("watched_images")
     lines += [f"experiment.{field} = {getattr(plan.experiment, field)!r}" for field in chosen]
     lines += [f"# segmentor: {plan.segmentor.description}, pretrained: {plan.segmentor.pretrained}"]
     lines += [f"# classes: {', '.join(plan.experiment.dataset.class_names)}"]

@@ -219,6 +219,12 @@ def test_the_tables_agree_with_the_journal_and_each_other(run: Path) -> None:
     assert summary["holdout"]["baseline"] == pytest.approx(100 * of(events, "start")[0]["miou"], abs=1e-9)
     assert summary["holdout"]["load"] == pytest.approx(100 * peaks[-1]["miou"], abs=1e-9)
     assert (summary["holdout"]["images"], summary["untouched"]["images"], summary["full"]["images"]) == (6, 6, 12)
+    # All six are watched, so the journal knows their scores already.
+    assert summary["untouched"]["baseline"] == pytest.approx(100 * of(events, "start")[0]["untouched"], abs=1e-9)
+    assert summary["untouched"]["load"] == pytest.approx(100 * peaks[-1]["untouched"], abs=1e-9)
+    assert summary["looks"]["watched_images"] == 6 == summary["neighbours"]["images"]
+    assert summary["looks"]["chosen"]["untouched"] == pytest.approx(summary["untouched"]["gain"], abs=1e-9)
+    assert len(summary["looks"]["untouched"]) == len(of(events, "evaluate"))
     assert summary["cycles"] == len(of(events, "cycle_end")) and len(summary["peaks"]) == len(peaks)
     assert len(set(summary["holdout_ids"])) == 6 and all(i.startswith("validation_") for i in summary["holdout_ids"])
     assert {"stage_one", "discriminator", "adversarial", "evaluation"} <= summary["seconds"].keys()

@@ -4,6 +4,7 @@ As the official evaluation: every image padded to the crop, logits up-sampled to
 ignored, one confusion matrix per image.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -87,7 +88,6 @@ class Evaluator:
         with strategy.scope():
             self.forward = forward(model)
         """The model's forward pass; to be refreshed where it is called from elsewhere."""
-        self._split = split
         self._crop = (int(crop[0]), int(crop[1]))
         self._num_classes = num_classes
         self._batch_size = batch_size
@@ -95,6 +95,20 @@ class Evaluator:
         self._failure: UserError | None = None
         self._workers = workers.of(strategy)
         self._loop = _Loop(self._label_and_count, strategy)
+        self._give(split)
+
+    def on(self, split: Split) -> "Evaluator":
+        """An evaluator of the same model on another split; what is folded and traced serves both.
+
+        Args:
+          split: its images may have other sizes, its labels are of the same classes.
+        """
+        other = copy.copy(self)
+        other._give(split)
+        return other
+
+    def _give(self, split: Split) -> None:
+        self._split = split
         self._own = range(len(split))[self._workers.index :: self._workers.count]
         self._dataset = self._pipeline(self._own)
 

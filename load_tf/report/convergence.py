@@ -22,8 +22,9 @@ def draw(events: Iterable[Event], title: str) -> bytes:
     """Draws a run from its journal.
 
     On top, mIoU on the hold-out: every cycle starts at the start model's level, `mu_s`; a peak has to pass
-    `mu_s + beta_u`, the cycle ends at `mu_s - beta_l` or when patience does. Below, how often the discriminator that
-    judged the cycle ranks an unseen real map above its fake one; at the bottom the models whose label maps it was
+    `mu_s + beta_u`, the cycle ends at `mu_s - beta_l` or when patience does. A thin line is the mIoU on the watched
+    images, where there are some, moved to the same level at the start of the run. Below, how often the discriminator
+    that judged the cycle ranks an unseen real map above its fake one; at the bottom the models whose label maps it was
     trained on.
 
     Args:
@@ -82,14 +83,19 @@ def _shade(axes: list[Axes], run: Timeline) -> None:
 
 
 def _draw_walk(axis: Axes, run: Timeline) -> None:
-    low, high = limits(run)
+    low, high = limits(run, watched=True)
     _draw_levels(axis, run, low)
+    watched = False
     for i, cycle in enumerate(run.cycles):
         x = np.arange(cycle.start, cycle.last + 1)
         y = 100 * np.array([cycle.start_miou, *cycle.miou])
         label = "mIoU on the hold-out" if i == 0 else None
         size = 3.0 if run.last <= 150 else 0.0
         axis.plot(x, y, "-o", color=canvas.BLUE, linewidth=1.4, markersize=size, label=label, zorder=3)
+        if not np.isnan(cycle.untouched).all():
+            label = None if watched else "watched images, moved to the same start"
+            axis.plot(x[1:], 100 * np.array(cycle.untouched), color=canvas.ORANGE, linewidth=0.9, label=label, zorder=2)
+            watched = True
         below = y < low
         axis.plot(x[below], np.full(below.sum(), low), "|", color=canvas.BLUE, markersize=9, clip_on=False, zorder=3)
         if i and run.cycles[i - 1].miou:
@@ -121,12 +127,17 @@ def _draw_levels(axis: Axes, run: Timeline, low: float) -> None:
             )
 
 
-def limits(run: Timeline) -> tuple[float, float]:
+def limits(run: Timeline, watched: bool = False) -> tuple[float, float]:
     """The mIoU to show, in per cent: all there is, but no deeper under the lower bound than a fifth of its depth.
 
     The lower bound itself is shown if a cycle came halfway to it; elsewhere it would press the curve flat.
+
+    Args:
+      run: what is shown.
+      watched: whether the watched images' curve is, too.
     """
-    reached = [value for cycle in run.cycles for value in cycle.miou if not math.isnan(value)]
+    shown = [value for cycle in run.cycles for value in (*cycle.miou, *(cycle.untouched if watched else ()))]
+    reached = [value for value in shown if not math.isnan(value)]
     starts = [cycle.start_miou for cycle in run.cycles] or [run.start_miou]
     if math.isnan(starts[0]):
         return 0.0, 100.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from load_tf.errors import UserError
-from load_tf.report import pictures, sections
+from load_tf.report import looks, pictures, sections
 from load_tf.report.markup import Markup, join, tag
 
 _NO_NETWORK = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -86,6 +86,7 @@ def page(run_dir: Path) -> str:
         ("what", "What was run", sections.what(run.summary, run.journal, run.timings)),
         ("table", "IoU by class", sections.table(run.summary)),
         ("walk", "The walk", sections.walk(run.journal)),
+        ("looks", "Hold-out and untouched images", looks.section(run.journal)),
         ("images", "Best and worst images", sections.images(run.pictures)),
         ("health", "Health of the game", sections.health(run.journal)),
         ("times", "Time and memory", sections.times(run.timings)),

@@ -16,8 +16,10 @@ from load_tf.arrays import write_atomically
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.neighbours import neighbours
 from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.report import convergence, html, pictures, qualitative
+from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
 from load_tf.run_directory import RunDirectory
@@ -42,8 +44,14 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         return
     experiment = plan.experiment
     table = table1(experiment.dataset.class_names, baseline, load, seed=experiment.seed)
-    scores = summary(baseline, load, data.holdout_indices, seed=experiment.seed)
     journal = directory.journal()
+    seen = looks(journal)
+    alike = _neighbours(plan, data, baseline, load)
+    scores: dict[str, Any] = {
+        **summary(baseline, load, data.holdout_indices, seed=experiment.seed),
+        "neighbours": alike,
+        "looks": seen.summary() if seen else None,
+    }
     write_tables(directory, plan, table, scores, journal, [data.validation.ids[i] for i in data.holdout_indices])
     with interruption.abandonable():
         directory.write("report/convergence.png", convergence.draw(journal, f"{experiment.name}: LoAd as it happened"))
@@ -68,7 +76,18 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     directory.write("report/index.html", html.page(directory.path))
     left = {name: _digest(directory.path / name) for name in _left(directory)}
     directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
-    terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}\nreport: {directory.path / 'report'}")
+    doubts = [*(seen.warnings() if seen else ()), *([alike["warning"]] if alike["warning"] else ())]
+    warned = "".join(f"\nWARNING: {text}" for text in doubts)
+    terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}{warned}\nreport: {directory.path / 'report'}")
+
+
+def _neighbours(plan: "Plan", data: "Data", baseline: np.ndarray, load: np.ndarray) -> dict[str, Any]:
+    """Whether untouched images that follow each other by id are alike, and what that does to the interval."""
+    ids, touched = data.validation.ids, set(data.holdout_indices)
+    order = sorted((index for index in range(len(ids)) if index not in touched), key=ids.__getitem__)
+    found = neighbours(baseline[order], load[order])
+    grouped = getattr(plan.experiment.dataset, "groups", None) is not None
+    return {"lag1": found.lag1, "images": found.images, "warning": found.warning(grouped)}
 
 
 def _evaluator(plan: "Plan", split: Any) -> Evaluator:

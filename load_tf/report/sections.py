@@ -52,7 +52,9 @@ def verdict(summary: Summary, journal: Sequence[Event]) -> Markup:
         )
         for title, note, score in scores
     ]
-    return join(sentence, tag("div", *tiles, class_="tiles"))
+    doubt = (summary.get("neighbours") or {}).get("warning")
+    warning = tag("p", doubt, class_="warning") if doubt else None
+    return join(sentence, tag("div", *tiles, class_="tiles"), warning)
 
 
 def what(summary: Summary, journal: Sequence[Event], timings: Sequence[Mapping[str, Any]]) -> Markup:

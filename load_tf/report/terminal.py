@@ -23,7 +23,7 @@ class Terminal:
           clock: seconds.
         """
         self._settings, self._clock = settings, clock
-        self._start = math.nan
+        self._start = self._start_untouched = math.nan
         self._lower = self._upper = 0.0
         self._pairs: float | None = None
         self._update: dict[str, Any] = {}
@@ -42,7 +42,7 @@ class Terminal:
         if event["event"] == "start":
             self._start_of_load(event)
         elif event["event"] == "peak":
-            self._start = event["miou"]
+            self._start_from(event)
         elif event["event"] == "evaluate":
             self._iterations += 1
             self._before += 1
@@ -76,8 +76,17 @@ class Terminal:
         )
 
     def _start_of_load(self, event: dict[str, Any]) -> str:
-        self._start, self._lower, self._upper = event["miou"], event["lower"], event["upper"]
-        return f"it starts from hold-out mIoU {100 * event['miou']:.2f}"
+        self._lower, self._upper = event["lower"], event["upper"]
+        self._start_from(event)
+        watched = ""
+        if math.isfinite(self._start_untouched):
+            watched = f"; {event['watched']} untouched images are watched, mIoU {100 * event['untouched']:.2f}"
+        return f"it starts from hold-out mIoU {100 * event['miou']:.2f}{watched}"
+
+    def _start_from(self, event: dict[str, Any]) -> None:
+        """A new start model; on the watched images its score may not be known."""
+        self._start = event["miou"]
+        self._start_untouched = math.nan if event.get("untouched") is None else event["untouched"]
 
     def _update_of_segmentor(self, event: dict[str, Any]) -> str | None:
         self._update = event
@@ -96,8 +105,14 @@ class Terminal:
         change = f", {100 * (event['miou'] - self._start):+.2f}" if math.isfinite(self._start) else ""
         return (
             f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU {100 * event['miou']:.2f}"
-            f"{change}{self._bounds()}{self._health()}{self._left(event)}"
+            f"{change}{self._bounds()}{self._watched(event)}{self._health()}{self._left(event)}"
         )
+
+    def _watched(self, event: dict[str, Any]) -> str:
+        """The gain on the watched images, which decides nothing."""
+        if event.get("untouched") is None or not math.isfinite(self._start_untouched):
+            return ""
+        return f", untouched {100 * (event['untouched'] - self._start_untouched):+.2f}"
 
     def _bounds(self) -> str:
         """What ends the cycle, and what is a peak."""
@@ -141,8 +156,9 @@ class Terminal:
 
     def _peak(self, event: dict[str, Any]) -> str:
         gain = 100 * (event["miou"] - self._start)
-        self._start = event["miou"]
-        return f"peak {event['model']}: hold-out mIoU {100 * event['miou']:.2f} ({gain:+.2f}), the new start model"
+        change = f"({gain:+.2f}){self._watched(event)}"
+        self._start_from(event)
+        return f"peak {event['model']}: hold-out mIoU {100 * event['miou']:.2f} {change}, the new start model"
 
     def _cycle_end(self, event: dict[str, Any]) -> str:
         return f"cycle {event['cycle']} ends after {event['iteration']} iterations: {ending(event['reason']).sentence}"

@@ -31,6 +31,8 @@ class Cycle:
     """The events of that training: `discriminator` for an epoch, `discriminator_end` for what was kept."""
     miou: list[float] = dataclasses.field(default_factory=list)
     """Of every iteration, from running iteration start + 1 on; NaN if it was not finite."""
+    untouched: list[float] = dataclasses.field(default_factory=list)
+    """Of the same models on the watched images, moved so that the run starts at the hold-out's; NaN if unknown."""
     iterations: list[int] = dataclasses.field(default_factory=list)
     """Their numbers within the cycle."""
     peak: Event | None = None
@@ -90,13 +92,14 @@ def finite_or_nan(value: float | None) -> float:
 
 class _Reader:
     def __init__(self) -> None:
-        self.start_miou = self.level = self.upper = self.lower = math.nan
+        self.start_miou = self.level = self.upper = self.lower = self.moved = math.nan
         self.cycles: list[Cycle] = []
         self.buffer: tuple[str, ...] = ()
         self.epochs: list[Event] = []
 
     def on_start(self, event: Event) -> None:
         self.start_miou = self.level = finite_or_nan(event["miou"])
+        self.moved = self.start_miou - finite_or_nan(event.get("untouched"))
         self.upper, self.lower = event["upper"], event["lower"]
 
     def on_buffer(self, event: Event) -> None:
@@ -110,6 +113,7 @@ class _Reader:
     def on_evaluate(self, event: Event) -> None:
         cycle = self._cycle(event)
         cycle.miou.append(finite_or_nan(event["miou"]))
+        cycle.untouched.append(finite_or_nan(event.get("untouched")) + self.moved)
         cycle.iterations.append(event["iteration"])
 
     def on_cycle_end(self, event: Event) -> None:
