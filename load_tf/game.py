@@ -282,7 +282,12 @@ class AdversarialGame:
             self.run.time("discriminator", time.monotonic() - began, maps=len(maps.image))
         self.best_epoch.put_back()
         self.record(
-            "discriminator_end", cycle=cycle, epochs=self.progress.epoch, best=self.progress.best_epoch, reason=reason
+            "discriminator_end",
+            cycle=cycle,
+            epochs=self.progress.epoch,
+            best=self.progress.best_epoch,
+            kept_for=self.progress.kept_for(settings),
+            reason=reason,
         )
         self._warn(health.discriminator_warning(self.progress.best_measures), cycle)
         self._changed |= {"discriminator"}
@@ -402,7 +407,7 @@ class AdversarialGame:
             if name.startswith("label_maps/"):
                 self.sets[name.removeprefix("label_maps/")] = LabelMapSet.from_arrays(self.run.arrays(name))
         self.updates = saved["updates"]
-        self.progress = DiscriminatorProgress(**saved["discriminator"]) if saved["discriminator"] else None
+        self.progress = DiscriminatorProgress.from_json(saved["discriminator"]) if saved["discriminator"] else None
         self.watch.from_json(saved.get("watched", {}))
         self.state = State.from_json(saved["lookahead"])
         self._changed = set()

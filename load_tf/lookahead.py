@@ -28,7 +28,7 @@ class Lookahead:
       max_fruitless_cycles: `Psi`: so many cycles from one start model without a new peak end the run.
       patience: `Gamma`: adversarial iterations in a cycle at the most.
       upper: `beta_u`, in mIoU as a fraction: a peak must be better than the start model by more than this.
-      lower: `beta_l`, in mIoU as a fraction: a cycle ends when it has fallen this far below the start model.
+      lower: `beta_l`, in mIoU as a fraction, above 0: a cycle ends when it has fallen this far below the start model.
       max_buffer_sets: `B_max`: label map sets the aggregation buffer holds at the most.
       max_cycles: ends the run after so many cycles, fruitless or not; None, as in the paper, for no such bound.
       max_iterations: ends the run after so many adversarial iterations over all cycles: a budget that other methods
@@ -55,10 +55,13 @@ class Lookahead:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise UserError(f"Lookahead.{name} is {value!r}; expected None or a whole number of at least 1.")
-        for name in ("upper", "lower"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise UserError(f"Lookahead.{name} is {value!r}; expected an mIoU as a fraction, in [0, 1).")
+        if not isinstance(self.upper, int | float) or not 0 <= self.upper < 1:
+            raise UserError(f"Lookahead.upper is {self.upper!r}; expected an mIoU as a fraction, in [0, 1).")
+        if not isinstance(self.lower, int | float) or not 0 < self.lower < 1:
+            raise UserError(
+                f"Lookahead.lower is {self.lower!r}; expected an mIoU as a fraction, in (0, 1): a cycle goes on while "
+                "mIoU is above the start model's less this, so with 0 it would end before its first update."
+            )
         if self.peak_test is not None and not 0.5 <= self.peak_test < 1:
             raise UserError(f"Lookahead.peak_test is {self.peak_test!r}; expected None or a share in [0.5, 1).")
 

@@ -245,7 +245,37 @@ def test_the_discriminator_trains_on_the_buffer_alone(game: AdversarialGame) -> 
     assert [event["epoch"] for event in epochs] == [1, 2]
     (end,) = [e for e in game.run.journal() if e["event"] == "discriminator_end" and e["cycle"] == 3]
     best = min(epochs, key=lambda event: event["loss"])["epoch"]
-    assert (end["epochs"], end["best"], end["reason"]) == (2, best, "max_epochs")
+    assert (end["epochs"], end["best"], end["kept_for"], end["reason"]) == (2, best, "loss", "max_epochs")
+
+
+def test_the_accuracy_it_ended_for_is_what_the_next_cycle_meets(
+    game: AdversarialGame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights that are put back are those of the epoch that reached it, though its loss had risen."""
+    measured = iter([(0.6, 0.70), (0.75, 0.91)])
+    seen: list[list[np.ndarray]] = []
+
+    def evaluate(steps: tf.Tensor) -> dict[str, float]:
+        seen.append([v.numpy() for v in game.discriminator.variables])
+        loss, pairs = next(measured)
+        return {"loss": loss, "real_accuracy": 0.6, "fake_accuracy": 0.6, "pair_accuracy": pairs, "margin": 0.1}
+
+    monkeypatch.setattr(game.discriminator_trainer, "evaluate", evaluate)
+    monkeypatch.setattr(
+        game, "players", dataclasses.replace(
+            game.players,
+            discriminator_training=dataclasses.replace(
+                game.players.discriminator_training, sufficient_accuracy=0.9, max_epochs=5
+            ),
+        ),
+    )  # fmt: skip
+    game.aggregate("g0", 0)
+    game.train_discriminator(["g0"], 6)
+    (end,) = [e for e in game.run.journal() if e["event"] == "discriminator_end" and e["cycle"] == 6]
+    assert (end["epochs"], end["best"], end["kept_for"]) == (2, 2, "sufficient_accuracy")
+    assert end["reason"] == "sufficient_accuracy"
+    assert not equal(seen[0], seen[1])
+    assert equal([v.numpy() for v in game.discriminator.variables], seen[1])
 
 
 def state_of(game: AdversarialGame) -> list[np.ndarray]:

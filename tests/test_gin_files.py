@@ -5,12 +5,14 @@ import functools
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import gin
 import pytest
 from absl import flags
 
 from load_tf import commands
+from load_tf.methods.method import Method
 
 GIN = Path(__file__).resolve().parents[1] / "gin"
 FILES = sorted(path.name for path in GIN.glob("*.gin"))
@@ -53,14 +55,22 @@ PAPER = {
 }  # fmt: skip
 """Section 4 of the paper."""
 
+SAME_RESULT = {
+    ("AdversarialTraining", "accumulate"): "an update in parts is the same update",
+    ("AdversarialTraining", "checkpointing"): "what is computed a second time is the same",
+}
+"""Parameters that `paper.gin` leaves to the file below it, and why it may."""
 
-def parse(name: str, *arguments: str) -> str:
+
+def parse(name: str, *arguments: str, over: tuple[str, ...] | None = None) -> str:
+    """Parses a file over those it changes: `BASE`'s, or `over`."""
     if "gin_file" not in flags.FLAGS:
         commands.define_experiment_flags()
     gin.clear_config()
     for flag in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed"):
         flags.FLAGS[flag].unparse()
-    files = [f"--gin_file={file}" for file in (BASE.get(name), name) if file]
+    below = (BASE.get(name),) if over is None else over
+    files = [f"--gin_file={file}" for file in (*below, name) if file]
     commands.parse_flags(["load_tf", *files, *arguments])
     return commands.parse_gin()
 
@@ -142,23 +152,91 @@ def test_the_defaults_are_the_papers() -> None:
         assert {parameter: defaults[parameter] for parameter in values} == values
 
 
-@pytest.mark.parametrize("file", ["voc.gin", "paper.gin"])
-def test_the_papers_files_repeat_them(file: str) -> None:
-    """`paper.gin` lies over another file, whose every departure from the paper it has to take back."""
+def test_the_papers_file_repeats_them() -> None:
     from load_tf import plan
 
-    parse(file)
+    parse("voc.gin")
     bound = {(name, p): v for name in PAPER for p, v in gin.get_bindings(name).items()}
     assert {key for key in bound if key[1] in PAPER[key[0]]} >= {
         ("Lookahead", "patience"), ("Discriminator", "alpha"), ("AdversarialTraining", "learning_rate"),
         ("Sampling", "temperature"), ("DiscriminatorTraining", "optimizer"),
     }  # fmt: skip
     classes = {cls.__name__: dataclasses.asdict(cls()) for cls in plan.PARAMETERS}
-    # How long the discriminator is trained the paper leaves open.
-    open_ = {"monitor", "sufficient_accuracy", "first_max_epochs", "max_epochs", "patience"}
-    for (name, parameter), value in bound.items():
-        if name != "DiscriminatorTraining" or parameter not in open_:
-            assert value == classes[name][parameter], f"{name}.{parameter}"
+    assert bound == {(name, parameter): classes[name][parameter] for name, parameter in bound}
+
+
+def parameters_of_load() -> dict[tuple[str, str], Any]:
+    """Every parameter that makes LoAd what it is, with the code's default."""
+    from load_tf import plan
+
+    classes = {cls.__name__: cls() for cls in plan.PARAMETERS if cls.__name__ in PAPER}
+    assert len(classes) == len(PAPER) == 5
+    every = {(n, field.name): getattr(c, field.name) for n, c in classes.items() for field in dataclasses.fields(c)}
+    assert every.keys() >= SAME_RESULT.keys() and len(every) > 35
+    return {key: value for key, value in every.items() if key not in SAME_RESULT}
+
+
+def assembled_parameters() -> tuple[dict[tuple[str, str], Any], Method]:
+    """The same as the parsed files have them, without building what they are for; and the method."""
+    from load_tf import plan
+
+    made = {cls.__name__: commands.configured(plan._configured[cls]) for cls in plan.PARAMETERS}
+    method = commands.configured(plan.make_experiment).method
+    return {(name, parameter): getattr(made[name], parameter) for name, parameter in parameters_of_load()}, method
+
+
+def test_paper_gin_binds_every_parameter() -> None:
+    """A parameter that comes after it needs a line there, or a reason in `SAME_RESULT`."""
+    parse("paper.gin", over=())
+    bound = {(name, parameter) for name in PAPER for parameter in gin.get_bindings(name)}
+    assert bound == parameters_of_load().keys()
+    assert "method" in gin.get_bindings("experiment")
+
+
+NO_DATA = ("--gin_param=experiment.dataset = @synthetic()", "--gin_param=experiment.segmentor = @small_deeplab")
+
+
+@pytest.mark.parametrize("below", [name for name in FILES if name != "paper.gin"])
+def test_paper_gin_over_any_file_is_the_papers_setting(below: str) -> None:
+    from load_tf.methods.load import LoAd
+
+    parse("paper.gin", *NO_DATA, over=tuple(file for file in (BASE.get(below), below) if file))
+    assert assembled_parameters() == (parameters_of_load(), LoAd())
+
+
+def another(value: Any) -> Any:
+    """A value that is not this default, and allowed."""
+    others = {
+        None: 0.75, "mobilenet": "convolutional", "split": "both", "adagrad": "adam", "loss": "pair_accuracy",
+        ".*": "logits",
+    }  # fmt: skip
+    if value is None or isinstance(value, str):
+        return others[value]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, tuple):
+        return tuple(another(one) for one in value)
+    return value + 1 if isinstance(value, int) else 0.5 * value + 0.1
+
+
+def test_paper_gin_over_a_file_that_departs_in_everything(tmp_path: Path) -> None:
+    """Also what no shipped file binds is taken back; without `paper.gin` nothing is the paper's."""
+    from load_tf.methods.descent_ascent import DescentAscent
+    from load_tf.methods.load import LoAd
+
+    paper = parameters_of_load()
+    whole = {("Lookahead", "max_cycles"), ("Lookahead", "max_iterations"), ("DiscriminatorTraining", "first_max_epochs")}
+    departed = {key: 7 if key in whole else another(value) for key, value in paper.items()}
+    lines = [f"{name}.{parameter} = {value!r}" for (name, parameter), value in departed.items()]
+    (tmp_path / "other.gin").write_text("\n".join(["experiment.method = @DescentAscent()", *lines, ""]))
+    for files, parameters, method in (
+        ((), departed, DescentAscent()),
+        (("paper.gin",), paper, LoAd()),
+    ):
+        names = ("demo.gin", str(tmp_path / "other.gin"), *files)
+        parse(names[-1], *NO_DATA, over=names[:-1])
+        assert assembled_parameters() == (parameters, method)
+    assert all(departed[key] != value for key, value in paper.items())
 
 
 def test_voc_gin_has_the_papers_images() -> None:

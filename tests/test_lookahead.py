@@ -214,6 +214,9 @@ def test_a_start_that_cannot_be_scored_is_refused():
         {"patience": 0},
         {"upper": 0.1e3},
         {"lower": -0.1},
+        {"lower": 0.0},
+        {"lower": 1},
+        {"lower": "abc"},
         {"patience": "abc"},
         {"max_cycles": 0},
         {"max_iterations": 0},
@@ -224,6 +227,14 @@ def test_a_start_that_cannot_be_scored_is_refused():
 def test_parameters_out_of_range_are_named(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         Lookahead(**wrong)
+
+
+def test_a_lower_bound_of_zero_says_why_not():
+    with pytest.raises(UserError, match=r"lower is 0; expected .* in \(0, 1\): .* end before its first update"):
+        Lookahead(lower=0)
+    game, _ = run(0.5, [[0.499999, 0.6]], patience=2, lower=2e-6, max_cycles=1)
+    (end,) = game.events("cycle_end")
+    assert end["iteration"] == 2, "a bound as small as that is one"
 
 
 def test_resuming_from_every_commit_ends_alike():

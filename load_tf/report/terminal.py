@@ -184,7 +184,13 @@ class Terminal:
             "max_epochs": "its epochs are used up",
             "non_finite": "WARNING: a loss was not finite",
         }[event["reason"]]
-        return f"discriminator: {reason}; epoch {event['best']} is kept"
+        # The journals of older runs don't say what for.
+        kept_for = {
+            "sufficient_accuracy": ": it is accurate enough",
+            "loss": ": its loss is the lowest",
+            "pair_accuracy": ": its pair accuracy is the highest",
+        }.get(event.get("kept_for", ""), "")
+        return f"discriminator: {reason}; epoch {event['best']} is kept{kept_for}"
 
 
 class Silent(Terminal):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -24,12 +24,15 @@ class DiscriminatorTraining:
       batch_size: maps in a batch: 8 pairs of a real and a fake map.
       learning_rate: of the optimizer.
       optimizer: "adagrad", the paper's, or "adam".
+      initial_accumulator: what Adagrad's sums of squared gradients start from, at least 0; Keras has 0.1. As long as a
+        weight's sum is small beside it, a step is SGD's with a rate of `learning_rate / sqrt(initial_accumulator)`.
       union: the literal union of all maps, in place of pairs.
-      sufficient_accuracy: pair accuracy on the hold-out at which training stops.
-      monitor: what says which epoch is best, on the hold-out: "loss", or "pair_accuracy". The loss also punishes logits
-        that are off for both maps of an image, which few training images leave undetermined: it can rise while the
-        ranking, which the segmentor learns from, still improves (docs/discriminator.md).
-      patience: epochs in which that may fail to improve.
+      sufficient_accuracy: pair accuracy on the hold-out at which training stops; the epoch that has it is kept.
+      monitor: what says which of the others is best, on the hold-out: "loss", or "pair_accuracy", and of those with
+        equal accuracy the one with the lowest loss. The loss also punishes logits that are off for both maps of an
+        image, which few training images leave undetermined: it can rise while the ranking, which the segmentor learns
+        from, still improves (docs/discriminator.md).
+      patience: epochs in which none may be better than the best so far.
       max_epochs: at the most, before each cycle.
       first_max_epochs: the same before the first cycle, when it knows nothing; None: as `max_epochs`.
       keep_weights: it goes on from the weights (and accumulators) it had; False: it starts anew before each cycle.
@@ -38,6 +41,7 @@ class DiscriminatorTraining:
     batch_size: int = 16
     learning_rate: float = 0.01
     optimizer: Literal["adagrad", "adam"] = "adagrad"
+    initial_accumulator: float = 0.1
     union: bool = False
     sufficient_accuracy: float = 0.9
     monitor: Literal["loss", "pair_accuracy"] = "loss"
@@ -55,6 +59,11 @@ class DiscriminatorTraining:
             raise UserError(
                 f"DiscriminatorTraining.learning_rate is {self.learning_rate!r}; expected a number above 0."
             )
+        if not isinstance(self.initial_accumulator, int | float) or not 0 <= self.initial_accumulator < math.inf:
+            raise UserError(
+                f"DiscriminatorTraining.initial_accumulator is {self.initial_accumulator!r}; "
+                "expected a finite number of at least 0."
+            )
         for name in ("batch_size", "patience", "max_epochs"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(
@@ -64,7 +73,18 @@ class DiscriminatorTraining:
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         if self.optimizer == "adam":
             return keras.optimizers.Adam(self.learning_rate, name="discriminator")
-        return keras.optimizers.Adagrad(self.learning_rate, name="discriminator")
+        return keras.optimizers.Adagrad(
+            self.learning_rate, initial_accumulator_value=self.initial_accumulator, name="discriminator"
+        )
+
+    def badness(self, measured: dict[str, float]) -> tuple[bool, float, float]:
+        """What the best epoch has the least of: first of all it must be accurate enough.
+
+        Args:
+          measured: `loss` and `pair_accuracy` on the hold-out.
+        """
+        loss, pairs = measured["loss"], measured["pair_accuracy"]
+        return pairs < self.sufficient_accuracy, loss if self.monitor == "loss" else -pairs, loss
 
 
 @dataclasses.dataclass
@@ -73,18 +93,26 @@ class DiscriminatorProgress:
 
     cycle: int
     epoch: int = 0
-    best_badness: float = math.inf
     best_epoch: int = 0
     best_measures: dict[str, float] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DiscriminatorProgress":
+        """What a commit holds, also one of a version that kept `best_badness`."""
+        return cls(**{name: value for name, value in values.items() if name != "best_badness"})
+
     def end_epoch(self, settings: DiscriminatorTraining, measured: dict[str, float]) -> bool:
-        """Counts an epoch; returns whether it is the best so far."""
+        """Counts an epoch; returns whether it is the best so far. Of equal epochs the first stays."""
         self.epoch += 1
-        badness = measured["loss"] if settings.monitor == "loss" else 1 - measured["pair_accuracy"]
-        if self.best_epoch and math.isfinite(self.best_badness) and not badness < self.best_badness:
+        if self.best_measures and not settings.badness(measured) < settings.badness(self.best_measures):
             return False
-        self.best_badness, self.best_epoch, self.best_measures = badness, self.epoch, measured
+        self.best_epoch, self.best_measures = self.epoch, measured
         return True
+
+    def kept_for(self, settings: DiscriminatorTraining) -> str:
+        """What the best epoch is the best by: "sufficient_accuracy", "loss" or "pair_accuracy"."""
+        sufficient = self.best_measures["pair_accuracy"] >= settings.sufficient_accuracy
+        return "sufficient_accuracy" if sufficient else settings.monitor
 
     def is_over(self, settings: DiscriminatorTraining, pair_accuracy: float) -> str | None:
         """Why training stops after this epoch, or None."""

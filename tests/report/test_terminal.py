@@ -57,3 +57,20 @@ def test_a_resumed_run_counts_what_was_done_and_paces_by_what_it_does(capsys: py
         terminal.remember({"event": "evaluate", "cycle": 0, "iteration": iteration, "miou": 0.7})
     (line,) = lines(terminal, clock, 1, capsys)
     assert line.endswith("cycle 24:30 more at the most, run 5:00")
+
+
+@pytest.mark.parametrize(
+    ("kept_for", "said"),
+    [
+        ({"kept_for": "sufficient_accuracy"}, "epoch 4 is kept: it is accurate enough"),
+        ({"kept_for": "pair_accuracy"}, "epoch 4 is kept: its pair accuracy is the highest"),
+        ({}, "epoch 4 is kept"),
+    ],
+)
+def test_the_line_says_which_epoch_is_kept_and_why(
+    kept_for: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last one is of a journal that doesn't say."""
+    end = {"event": "discriminator_end", "cycle": 0, "epochs": 6, "best": 4, "reason": "max_epochs", **kept_for}
+    Terminal(None, Clock()).show(end)
+    assert capsys.readouterr().out.endswith(f"discriminator: its epochs are used up; {said}\n")
