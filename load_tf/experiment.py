@@ -205,6 +205,7 @@ def _play(
         run=directory,
         strategy=plan.strategy,
         commit_every=plan.experiment.commit_every,
+        max_iterations=plan.lookahead.max_iterations,
         listener=listen,
     )
     plan.experiment.method.play(game, plan.lookahead, game.resume())
