@@ -214,7 +214,7 @@ def test_the_published_settings_are_the_defaults() -> None:
 
 
 def test_without_cross_entropy_the_discriminator_sees_what_the_experiment_samples() -> None:
-    """Straight-through: the map is class 0 everywhere, so the loss is that of p = 1; with soft-max that of p = 0.599."""
+    """Straight-through: the map is class 0 everywhere, so the loss is that of p = 1; soft-max has p = 0.599."""
     losses = {}
     for method in (StepByStep(), LucEtAl()):
         losses[method.title] = played(method, 1)[0, 3]
@@ -228,7 +228,7 @@ def test_descent_ascent_step_by_step_by_hand() -> None:
     """Soft maps, so that the formulas are those above; no cross-entropy, the saturating loss is the experiment's."""
     method, soft = StepByStep(), Sampling(1.0, straight_through=False, gumbel_noise=False)
     found = []
-    trainer, trains, judge = made(method, saturating=False)
+    trainer, _, judge = made(method, saturating=False)
     trainer.sampling = soft
     trainer.train_dataset = tf.data.Dataset.from_tensors(batch()).repeat()
     for _ in range(3):
