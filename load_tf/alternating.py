@@ -1,16 +1,20 @@
 """Straight on: what every other method does where LoAd goes back.
 
-Updates go on from where they are. After every `patience` iterations the discriminator, where a method has one, is
-trained on the label maps of the present model, so that both take turns on LoAd's own schedule. The hold-out is
-evaluated as often as LoAd does and the best model is the result, so that a comparison is one of methods, not of
-selection.
+Updates go on from where they are. Where the discriminator is trained depends on the method: in rounds, after every
+`patience` iterations on the label maps of the present model, which is LoAd's own schedule, momentum reset included; in
+every update; or nowhere, without one. The hold-out is evaluated as often as LoAd does and the best model is the result,
+so that a comparison is one of methods, not of selection.
 """
+
+from typing import Literal
 
 from load_tf.errors import UserError
 from load_tf.lookahead import Game, Lookahead, State, evaluate_start, iterate, record_cycle_end
 
+Turns = Literal["rounds", "steps"] | None
 
-def play(game: Game, settings: Lookahead, state: State | None = None, *, adversary: bool = True) -> State:
+
+def play(game: Game, settings: Lookahead, state: State | None = None, *, turns: Turns = "rounds") -> State:
     """Alternates to the end of the budget, or on from `state`.
 
     Args:
@@ -18,7 +22,7 @@ def play(game: Game, settings: Lookahead, state: State | None = None, *, adversa
       settings: `max_iterations` is the budget, `patience` the iterations between two trainings of the discriminator;
         `upper` and `peak_test` say what is better than the start; the others have no meaning here.
       state: what an earlier, interrupted call last committed; None to begin.
-      adversary: whether there is a discriminator to train.
+      turns: the discriminator's: in "rounds"; "steps" where the game's updates train it; None without one.
 
     Returns:
       The final state; the game's start model is the best model seen, or the one it began with.
@@ -32,35 +36,39 @@ def play(game: Game, settings: Lookahead, state: State | None = None, *, adversa
     while state.phase != "finished":
         match state.phase:
             case "begin":
-                _begin(game, settings, state, adversary)
+                _begin(game, settings, state, turns)
             case "aggregate":
-                _aggregate(game, state)
+                _aggregate(game, state, turns)
             case "discriminator":
                 game.train_discriminator(state.buffer, state.cycle)
+                game.reset_momentum()
                 state.phase = "ahead"
             case "ahead":
-                _go_on(game, settings, state, adversary)
+                _go_on(game, settings, state, turns)
         game.commit(state)
     return state
 
 
-def _begin(game: Game, settings: Lookahead, state: State, adversary: bool) -> None:
+def _begin(game: Game, settings: Lookahead, state: State, turns: Turns) -> None:
     evaluate_start(game, settings, state)
     game.go_back()
     state.pending = [state.start]
-    state.phase = "aggregate" if adversary else "ahead"
+    state.phase = "aggregate" if turns else "ahead"
 
 
-def _aggregate(game: Game, state: State) -> None:
-    """There is no memory: the discriminator sees the present model's maps alone."""
+def _aggregate(game: Game, state: State, turns: Turns) -> None:
+    """There is no memory: the discriminator sees the present model's maps alone.
+
+    In steps it is shown them as they are made; the start model's are what changes are measured from.
+    """
     name = state.pending.pop()
     game.aggregate(name, state.cycle)
     state.buffer = [name]
     game.record("buffer", cycle=state.cycle - 1, sets=list(state.buffer))
-    state.phase = "discriminator"
+    state.phase = "discriminator" if turns == "rounds" else "ahead"
 
 
-def _go_on(game: Game, settings: Lookahead, state: State, adversary: bool) -> None:
+def _go_on(game: Game, settings: Lookahead, state: State, turns: Turns) -> None:
     """One iteration, and the end of the round or of the run if it was their last."""
     iterate(game, settings, state)
     over = not state.finite or state.iterations == settings.max_iterations
@@ -72,7 +80,7 @@ def _go_on(game: Game, settings: Lookahead, state: State, adversary: bool) -> No
     state.cycle, state.iteration = state.cycle + 1, 0
     if over:
         _finish(game, state)
-    elif adversary:
+    elif turns == "rounds":
         state.pending, state.phase = [end], "aggregate"
 
 
@@ -82,7 +90,7 @@ def _finish(game: Game, state: State) -> None:
         game.promote_best()
         state.peaks, state.start_miou = 1, state.peak_miou
         game.record(
-            "peak", cycle=state.cycle - 1, iteration=state.peak_iteration, miou=state.peak_miou, model=state.start
+            "peak", cycle=state.peak_cycle, iteration=state.peak_iteration, miou=state.peak_miou, model=state.start
         )
     game.go_back()
     state.phase = "finished"

@@ -207,6 +207,7 @@ def _play(
         run=directory,
         strategy=plan.strategy,
         commit_every=plan.experiment.commit_every,
+        max_iterations=plan.lookahead.max_iterations,
         listener=listen,
         watched=draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed),
     )

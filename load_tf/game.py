@@ -80,11 +80,14 @@ class AdversarialGame:
         run: RunDirectory,
         strategy: tf.distribute.Strategy,
         commit_every: int = 1,
+        max_iterations: int | None = None,
         listener: Listener = lambda event: None,
         watched: Split | None = None,
     ) -> None:
         self.segmentor, self.evaluator = segmentor, evaluator
+        players = dataclasses.replace(players, adversarial=method.adversarial_training(players.adversarial))
         self.training, self.holdout, self.players = training, holdout, players
+        self.trains_discriminator = method.trains_discriminator
         self.crop, self.seed, self.run = crop, seed, run
         self.workers = workers.of(strategy)
         self.commit_every, self.listener = commit_every, listener
@@ -98,15 +101,21 @@ class AdversarialGame:
             self.best = Snapshot(segmentor.variables)
             self.present = Snapshot(segmentor.variables)
             self.average = Snapshot(segmentor.variables) if players.adversarial.average else None
-        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy)
-        self.segmentor_trainer = method.trainer(arena, self.discriminator)
+        updates = None if max_iterations is None else max_iterations * players.adversarial.updates_per_iteration
+        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy, updates)
         if self.discriminator is not None:
             self.discriminator_trainer = DiscriminatorTrainer(
-                self.discriminator, players.discriminator_training, num_classes, strategy
+                self.discriminator,
+                players.discriminator_training,
+                num_classes,
+                strategy,
+                functools.partial(method.discriminator_optimizer, players.discriminator_training, updates),
             )
+            arena = dataclasses.replace(arena, discriminator_trainer=self.discriminator_trainer)
             self.best_epoch = Snapshot(self.discriminator_trainer.variables)
             self.untrained = Snapshot(self.discriminator_trainer.variables)
             self.untrained.take()
+        self.segmentor_trainer = method.trainer(arena, self.discriminator)
         self.start.take()
         if self.average:
             self.average.take()
@@ -146,10 +155,14 @@ class AdversarialGame:
         self.start.put_back()
         if self.average:
             self.average.become(self.start)
+            self._changed |= {"average"}
+        self.reset_momentum()
+
+    def reset_momentum(self) -> None:
         if self.players.adversarial.reset_momentum:
             self.segmentor_trainer.reset_momentum()
         self.run.forget_ahead("segmentor")
-        self._changed |= {"segmentor", "average"}
+        self._changed |= {"segmentor"}
 
     def update(self, cycle: int, iteration: int) -> bool:
         began = time.monotonic()
@@ -159,6 +172,8 @@ class AdversarialGame:
         measures = self.segmentor_trainer.train(tf.constant(per_iteration))
         self.updates += per_iteration
         self._changed |= {"segmentor", "average"}
+        if self.segmentor_trainer.trains_discriminator:
+            self._changed |= {"discriminator"}
         finite = bool(measures.pop("finite"))
         if not self.present.variables_are_finite():
             self.present.put_back()
@@ -257,6 +272,8 @@ class AdversarialGame:
     def train_discriminator(self, buffer: list[str], cycle: int) -> None:
         settings = self.players.discriminator_training
         self.sets = {name: self.sets[name] for name in buffer}
+        if not self.trains_discriminator:
+            return
         training = [s.training for s in self.sets.values()]
         holdout = holdout_pairs(
             self.holdout_grid, [s.holdout for s in self.sets.values()], 2 * settings.batch_size, self.seed, cycle

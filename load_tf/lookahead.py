@@ -92,6 +92,8 @@ class State:
     peak_miou: float | None = None
     """`mu*`: of the best model above the upper bound in this cycle, if there is one."""
     peak_iteration: int = 0
+    peak_cycle: int = 0
+    """The cycle of that iteration; without going back, one before this one, maybe."""
     finite: bool = True
     """Whether the last update was finite."""
     non_finite_cycles: int = 0
@@ -116,7 +118,8 @@ class State:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "State":
-        return cls(**values)
+        # A run that was begun before it was remembered names the cycle it stands in.
+        return cls(**{"peak_cycle": values["cycle"], **values})
 
 
 class Game(Protocol):
@@ -127,6 +130,9 @@ class Game(Protocol):
 
     def go_back(self) -> None:
         """Makes the start model the present one; the optimizer's momentum starts from zero."""
+
+    def reset_momentum(self) -> None:
+        """Makes the optimizer's momentum start from zero, the present model staying what it is."""
 
     def update(self, cycle: int, iteration: int) -> bool:
         """One adversarial iteration on the present model.
@@ -245,7 +251,7 @@ def _keep_if_best(game: Game, settings: Lookahead, state: State) -> None:
         game.record("peak_test", cycle=state.cycle, iteration=state.iteration, confidence=confidence)
         if confidence < settings.peak_test:
             return
-    state.peak_miou, state.peak_iteration = state.miou, state.iteration
+    state.peak_miou, state.peak_cycle, state.peak_iteration = state.miou, state.cycle, state.iteration
     game.keep_best()
 
 

@@ -24,6 +24,8 @@ class Study:
       learning_rates: by variant the rates to choose from, on the hold-out, with the first seed; a variant that is not
         named takes the gin file's.
       same_rate: by variant another one whose rate it takes.
+      rate_parameters: by variant the parameter that its rates are bound to, such as `HungEtAl.learning_rate`;
+        `AdversarialTraining.learning_rate` for one that is not named.
       shared_start: all seeds start from the first one's stage 1; the interval then does not speak of other starts.
       processes: runs at a time.
     """
@@ -33,6 +35,7 @@ class Study:
     seeds: Sequence[int] = (0, 1, 2)
     learning_rates: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
     same_rate: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rate_parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     shared_start: bool = False
     processes: int = 1
 
@@ -41,6 +44,7 @@ class Study:
             (self.learning_rates, "learning_rates"),
             (self.same_rate, "same_rate"),
             (self.same_rate.values(), "same_rate"),
+            (self.rate_parameters, "rate_parameters"),
         ):
             for name in names:
                 if name not in self.variants:
@@ -79,7 +83,8 @@ class Run:
         if self.variant == START:
             return [f"experiment.seed = {self.seed}", "experiment.method = @Baseline()"]
         start = run_dir / Run(START, study.seeds[0] if study.shared_start else self.seed).name
-        rate = [] if self.learning_rate is None else [f"AdversarialTraining.learning_rate = {self.learning_rate!r}"]
+        parameter = study.rate_parameters.get(self.variant, "AdversarialTraining.learning_rate")
+        rate = [] if self.learning_rate is None else [f"{parameter} = {self.learning_rate!r}"]
         return [
             f"experiment.seed = {self.seed}",
             f"experiment.start_from = {str(start)!r}",

@@ -84,7 +84,7 @@ def _result(
         "dataset": experiment_.dataset.name,
         "class_names": list(experiment_.dataset.class_names),
         "seed": experiment_.seed,
-        "learning_rate": assembled.players.adversarial.learning_rate,
+        "learning_rate": experiment_.method.adversarial_training(assembled.players.adversarial).learning_rate,
         "updates": len(scores) * assembled.players.adversarial.updates_per_iteration,
         "holdout": {"images": holdout_images, "before": start["miou"], "after": peaks[-1] if peaks else start["miou"]},
         "untouched": {

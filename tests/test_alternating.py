@@ -26,6 +26,9 @@ class ScriptedGame:
         self.log.append(("go_back", self.place, self.start))
         self.place = self.start
 
+    def reset_momentum(self) -> None:
+        self.log.append(("reset_momentum", self.place))
+
     def update(self, cycle: int, iteration: int) -> bool:
         self.log.append(("update", cycle, iteration))
         if self.scores[self.place + 1] is None:
@@ -64,11 +67,38 @@ def test_turns_are_taken_on_the_present_models_maps_and_nothing_goes_back():
     # Once before the first update, where momentum is set to zero, and once at the end.
     assert game.of("go_back") == [(0, 0), (5, 3)]
     assert (state.start_miou, state.peaks, state.phase) == (0.6, 1, "finished")
+    # A round's momentum starts from zero, as a cycle's does in LoAd.
+    assert game.of("reset_momentum") == [(0,), (2,), (4,)]
+
+
+def test_the_journal_names_the_cycle_and_the_iteration_of_the_peak():
+    game = ScriptedGame(0.5, [0.51, 0.4, 0.6, 0.55, 0.2])
+    alternating.play(game, Lookahead(patience=2, max_iterations=5))
+    (peak,) = [values for (values,) in game.of("peak")]
+    assert (peak["cycle"], peak["iteration"], peak["miou"]) == (1, 1, 0.6)
+
+
+def test_a_state_that_was_committed_before_the_peaks_cycle_was_remembered_loads():
+    values = State(phase="ahead", cycle=2, peak_miou=0.6, peak_iteration=1, peak_cycle=1).to_json()
+    assert State.from_json(values).peak_cycle == 1
+    del values["peak_cycle"]
+    old = State.from_json(values)
+    assert (old.peak_cycle, old.cycle, old.peak_miou) == (2, 2, 0.6)
+
+
+def test_step_by_step_the_updates_train_the_discriminator_and_momentum_goes_on():
+    game = ScriptedGame(0.5, [0.51, 0.4, 0.6, 0.55, 0.2])
+    state = alternating.play(game, Lookahead(patience=2, max_iterations=5), turns="steps")
+    # The start model's maps are what changes are measured from.
+    assert game.of("aggregate") == [("g0", 0)]
+    assert not game.of("discriminator") and not game.of("reset_momentum")
+    assert game.of("go_back") == [(0, 0), (5, 3)]
+    assert len(game.of("update")) == 5 and state.start_miou == 0.6
 
 
 def test_without_an_adversary_nothing_is_aggregated():
     game = ScriptedGame(0.5, [0.4, 0.3])
-    state = alternating.play(game, Lookahead(patience=1, max_iterations=2), adversary=False)
+    state = alternating.play(game, Lookahead(patience=1, max_iterations=2), turns=None)
     assert not game.of("aggregate") and not game.of("discriminator")
     assert (state.start_miou, state.peaks, game.place) == (0.5, 0, 0)
 

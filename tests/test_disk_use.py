@@ -12,7 +12,7 @@ from load_tf.disk_use import discriminator_numbers, expected_bytes
 from load_tf.lookahead import Lookahead
 from load_tf.methods.baseline import Baseline
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
-from load_tf.methods.hung import HungHybrid
+from load_tf.methods.hung import HungEtAl
 from load_tf.methods.load import LoAd
 from load_tf.methods.method import Method
 from load_tf.training.discriminator import DiscriminatorTraining
@@ -57,6 +57,6 @@ def test_a_method_pays_for_the_discriminator_it_has() -> None:
     assert during(CrossEntropyOnly(), paper) == during(Baseline(), paper) == alone
     maps = 4 * 5 * 32**2
     hung, _ = discriminator_numbers(Discriminator(architecture="convolutional", sees="masks"), 3)
-    assert during(HungHybrid(), paper) == alone + 3 * (2 * 4 * 3 * hung + maps)
+    assert during(HungEtAl(), paper) == alone + 3 * (2 * 4 * 3 * hung + maps)
     trained, others = discriminator_numbers(paper, 3)
     assert during(LoAd(), paper) == alone + 3 * (2 * 4 * (3 * trained + others) + maps)

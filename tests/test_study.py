@@ -173,6 +173,17 @@ def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Pat
     assert table.count("| descent | 0.1 |") == 1 and "stage 1 |" not in table
 
 
+def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
+    study = Study(
+        variants={"LoAd": (), "Hung et al.": ("experiment.method = @HungEtAl()",)},
+        rate_parameters={"Hung et al.": "HungEtAl.learning_rate"},
+    )
+    rates = [[b for b in Run(name, 0, 0.25).bindings(study, Path("runs")) if "rate" in b] for name in study.variants]
+    assert rates == [["AdversarialTraining.learning_rate = 0.25"], ["HungEtAl.learning_rate = 0.25"]]
+    with pytest.raises(UserError, match="rate_parameters names 'Hung'"):
+        Study(variants={"LoAd": ()}, rate_parameters={"Hung": "HungEtAl.learning_rate"})
+
+
 def test_a_failed_run_is_named_with_its_last_words_and_what_is_finished_is_kept(tmp_path: Path) -> None:
     command, _ = fake(tmp_path)
     study = Study(variants={"LoAd": (), "bad": ("fail = True",)}, seeds=(0,))
@@ -187,7 +198,7 @@ def test_a_study_that_is_stopped_stops_its_runs(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from load_tf.study import make
-from load_tf.study_plan import Study
+from load_tf.study_plan import Run, Study
 sleep = "import time, os, sys; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid())); time.sleep(100)"
 make(Study(variants={{"LoAd": ()}}, seeds=(0,)), Path({str(tmp_path)!r}), Path({str(tmp_path)!r}),
      [sys.executable, "-c", sleep])

@@ -26,4 +26,4 @@ class CrossEntropyOnly(Method):
         return SupervisedTrainer(arena.segmentor, arena.settings, arena.crop, arena.num_classes, arena.strategy)
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
-        return alternating.play(game, settings, state, adversary=False)
+        return alternating.play(game, settings, state, turns=None)

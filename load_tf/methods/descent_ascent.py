@@ -1,4 +1,4 @@
-"""Alternating gradient descent-ascent without cross-entropy: what diverges, and what LoAd is made for."""
+"""Gradient descent-ascent in rounds, without cross-entropy: LoAd without going back and without the buffer."""
 
 import dataclasses
 
@@ -10,6 +10,10 @@ from load_tf.methods.method import Method
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class DescentAscent(Method):
-    """LoAd's objective, discriminator and schedule; it never goes back and remembers no degraded maps."""
+    """LoAd's objective, discriminator and schedule; it never goes back and remembers no degraded maps.
+
+    A round is what a cycle is in LoAd, and momentum starts from zero in both. Where every cycle ends on its peak, LoAd
+    has nothing to go back from and is this method bit for bit.
+    """
 
     title = "descent-ascent"

@@ -1,32 +1,71 @@
-"""The hybrid loss of Luc et al. 2016: cross-entropy plus an adversarial term (equation 2), alternating."""
+"""Luc et al. 2016, "Semantic Segmentation using Adversarial Networks": the hybrid loss, both networks alternating."""
 
 import dataclasses
 import functools
 
 import gin
+import keras
 
+from load_tf.conditioning import Sampling
 from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.method import Arena, Method
-from load_tf.training.segmentor import SegmentorTrainer
-from load_tf.training.supervised import HybridTrainer
+from load_tf.methods.step_by_step import StepByStep
+from load_tf.training.discriminator import DiscriminatorTraining
+from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.step_by_step import StepByStepHybridTrainer
+
+SOFT_MAX = Sampling(temperature=1.0, straight_through=False, gumbel_noise=False)
+"""Maps are the segmentor's probabilities; ground truth is one-hot."""
 
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
-class LucHybrid(Method):
-    """Both terms at once.
+class LucEtAl(StepByStep):
+    """Cross-entropy plus `weight` times `-log D` of the soft-max map, by SGD without a bound on the gradient.
+
+    Every update is a step of the discriminator, then one of the segmentor: their fast scheme. Their slow one, 500 steps
+    of each in turn, is longer than a study. `Discriminator.sees` is "split" for their product encoding and "masks" for
+    their basic one.
+
+    Not theirs: both networks, which are the experiment's (and so the rate and the momentum of the segmentor's SGD are
+    `AdversarialTraining`'s), and cross-entropy as the mean over the pixels.
 
     Attributes:
-      weight: `lambda` of equation (2); 0 trains by cross-entropy only, whatever the discriminator says.
+      weight: `lambda`; 1 as on VOC with a large field of view; 0 trains by cross-entropy only, whatever the
+        discriminator says.
+      discriminator_learning_rate: of the discriminator's SGD, whose loss is the sum of its two terms.
     """
 
     weight: float = 1.0
-    title = "Luc hybrid"
+    discriminator_learning_rate: float = 0.1
+    title = "Luc et al."
 
     def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise UserError(f"{type(self).__name__}.weight is {self.weight!r}; expected a number of at least 0.")
+        refuse_negative(self, "weight")
+        refuse_negative(self, "discriminator_learning_rate", zero=False)
+
+    def adversarial_training(self, settings: AdversarialTraining) -> AdversarialTraining:
+        return dataclasses.replace(settings, saturating=False, clip_norm=None)
+
+    def discriminator_optimizer(
+        self, settings: DiscriminatorTraining, updates: int | None
+    ) -> keras.optimizers.Optimizer:
+        # Here the loss is the mean of the two terms, half their sum.
+        return keras.optimizers.SGD(2 * self.discriminator_learning_rate, name="discriminator")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
-        return arena.adversary(functools.partial(HybridTrainer, weight=self.weight), discriminator)
+        make = functools.partial(StepByStepHybridTrainer, weight=self.weight)
+        return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)
+
+
+def refuse_negative(method: Method, name: str, zero: bool = True) -> None:
+    """Checks a field.
+
+    Raises:
+      UserError: if it is no number of at least 0 (above 0 unless `zero`).
+    """
+    value = getattr(method, name)
+    if not isinstance(value, int | float) or not (value >= 0 if zero else value > 0):
+        expected = "a number of at least 0" if zero else "a number above 0"
+        raise UserError(f"{type(method).__name__}.{name} is {value!r}; expected {expected}.")

@@ -1,6 +1,7 @@
 """What a training method is: which discriminator, which objective, which control."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
@@ -12,7 +13,9 @@ from load_tf.data.grid import Size
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.lookahead import Game, Lookahead, State
 from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.step_by_step import StepByStepTrainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Arena:
     crop: Size
     num_classes: int
     strategy: tf.distribute.Strategy
+    updates: int | None = None
+    """Of the whole run, which a learning rate may fall over; None where there is no budget."""
+    discriminator_trainer: DiscriminatorTrainer | None = None
 
     def adversary(
         self, make: Callable[..., AdversarialTrainer], discriminator: ConditionalDiscriminator | None
@@ -41,6 +47,13 @@ class Arena:
             self.strategy,
         )
 
+    def step_by_step(
+        self, make: Callable[..., StepByStepTrainer], discriminator: ConditionalDiscriminator | None
+    ) -> AdversarialTrainer:
+        """A trainer of both; `make` is `StepByStepTrainer`, or what takes the same arguments."""
+        assert self.discriminator_trainer is not None
+        return self.adversary(functools.partial(make, discriminator_trainer=self.discriminator_trainer), discriminator)
+
 
 class Method:
     """A way to train a segmentor after stage 1; the parts a method has of its own it overrides.
@@ -51,6 +64,13 @@ class Method:
     title = "alternating"
     """For tables and figures."""
 
+    trains_discriminator = True
+    """False: one that is there stays as it was initialised."""
+
+    def adversarial_training(self, settings: AdversarialTraining) -> AdversarialTraining:
+        """The settings of the segmentor's updates as the method takes them."""
+        return settings
+
     def discriminator_settings(self, settings: Discriminator) -> Discriminator | None:
         """The discriminator's settings as the method takes them; None for a method without one."""
         return settings
@@ -59,6 +79,12 @@ class Method:
         """The discriminator, None for a method without one."""
         own = self.discriminator_settings(settings)
         return own.build(num_classes, seed) if own else None
+
+    def discriminator_optimizer(
+        self, settings: DiscriminatorTraining, updates: int | None
+    ) -> keras.optimizers.Optimizer:
+        """The discriminator's, under the present strategy; `updates` is `Arena.updates`."""
+        return settings.make_optimizer()
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
         """What updates the segmentor."""

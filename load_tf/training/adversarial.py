@@ -16,7 +16,7 @@ from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.label_maps import image_order, stream
 from load_tf.randomness import key
 from load_tf.segmentors.labelling import PADDING_VALUE
-from load_tf.training.replicas import Batch
+from load_tf.training.replicas import Batch, Parts
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 from load_tf.training.stage_one import pixels_seen
 
@@ -64,12 +64,26 @@ class AdversarialTrainer(SegmentorTrainer):
     def totals(self, batch: Batch) -> Batch:
         return {**super().totals(batch), "visible": pixels_seen(batch["labels"])}
 
+    def live_maps(self, logits: tf.Tensor, batch: Batch, parts: Parts) -> tuple[tf.Tensor, tf.Tensor]:
+        """The present segmentor's label maps, as the discriminator is shown them.
+
+        Args:
+          logits: [b, h, w, K] float32 of a part's images.
+          batch: that part of the batch.
+          parts: what divided it.
+
+        Returns:
+          float32 [b, G, G, K] each: the logits on the grid, and the maps, zero where void.
+        """
+        on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size)
+        place = RowsOf(batch["first"], batch["rows"]) if parts.count > 1 else None
+        visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
+        return on_grid, sample_maps(on_grid, self.sampling, batch["key"], place) * visible[..., None]
+
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
-        on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size)
-        place = RowsOf(batch["first"], batch["rows"]) if self.parts.count > 1 else None
-        maps = sample_maps(on_grid, self.sampling, batch["key"], place)
-        inputs = self.discriminator.inputs(batch["grid_images"], maps * visible[..., None])
+        on_grid, maps = self.live_maps(logits, batch, self.parts)
+        inputs = self.discriminator.inputs(batch["grid_images"], maps)
         real_logits = self.discriminator(inputs, training=False)
         best = tf.argmax(on_grid, -1, tf.int32)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import keras
@@ -140,7 +141,17 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         settings: DiscriminatorTraining,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        make_optimizer: Callable[[], keras.optimizers.Optimizer] | None = None,
     ) -> None:
+        """Nothing is computed yet.
+
+        Args:
+          discriminator: the network.
+          settings: how it is trained.
+          num_classes: K.
+          strategy: its replicas share a batch.
+          make_optimizer: makes one in place of the settings'.
+        """
         orbit.StandardTrainer.__init__(self, None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
         orbit.StandardEvaluator.__init__(self, None)
         self.discriminator, self.settings = discriminator, settings
@@ -149,7 +160,7 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         synchronize_batch_norm(discriminator.networks, strategy)
         with strategy.scope():
             self.loss_scale = LossScale.where_needed(discriminator.networks, "discriminator")
-            self.optimizer = settings.make_optimizer()
+            self.optimizer = (make_optimizer or settings.make_optimizer)()
             self.optimizer.build(discriminator.trainable_variables)
             take_global_gradients(self.optimizer)
             self._loss = tf.Variable(0.0, trainable=False, name="discriminator_loss")
@@ -166,8 +177,24 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         self._maps.assign(0.0)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        (part,) = self.parts.divide(next(iterator))
-        gradients, sums = self.strategy.run(self._gradients, args=(part,))
+        self.step(next(iterator))
+
+    def step(self, batch: Batch, judged: Callable[[Batch], Batch] | None = None) -> None:
+        """One step, in a graph.
+
+        Args:
+          batch: the global batch.
+          judged: called on every replica with its part of the batch, makes of it what the discriminator is trained on:
+            `images` uint8 [n, G, G, 3], `maps` uint8 [n, G, G] or float32 [n, G, G, K], `real` and `weights` float32
+            [n], `key` int32 [2] of the dropout, and as `Parts.divide` gives them `rows`, `first` and `own`, of maps;
+            None: the batch is that already.
+        """
+        (part,) = self.parts.divide(batch)
+
+        def gradients_of(part: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+            return self._gradients(judged(part) if judged else part)
+
+        gradients, sums = self.strategy.run(gradients_of, args=(part,))
         loss, count = tf.unstack(self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), 2)
         if self.loss_scale is None:
             self.strategy.run(self.optimizer.apply, args=(gradients, self.discriminator.trainable_variables))
@@ -182,7 +209,9 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         self._maps.assign_add(count)
 
     def _inputs(self, batch: Batch) -> tf.Tensor:
-        maps = one_hot(batch["maps"], self.num_classes)
+        maps = batch["maps"]
+        if not maps.dtype.is_floating:
+            maps = one_hot(maps, self.num_classes)
         return self.discriminator.inputs(batch["images"], maps)
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:

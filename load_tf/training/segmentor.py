@@ -82,6 +82,9 @@ class SegmentorTrainer(orbit.StandardTrainer):
     needs_truth: bool = False
     """Whether `objective` takes the pixels' `truth`."""
 
+    trains_discriminator: bool = False
+    """Whether an update trains the discriminator, too."""
+
     def __init__(
         self,
         segmentor: keras.Model,
@@ -104,12 +107,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
         self.parts = Parts(strategy, settings.accumulate)
         with strategy.scope():
             self.loss_scale = LossScale.where_needed(self.networks, "adversarial")
-            self.optimizer = keras.optimizers.SGD(
-                settings.learning_rate,
-                momentum=settings.momentum,
-                global_clipnorm=settings.clip_norm,
-                name="adversarial",
-            )
+            self.optimizer = self.make_optimizer()
             self.optimizer.build(self.trained)
             take_global_gradients(self.optimizer)
             self._sums = {
@@ -117,6 +115,15 @@ class SegmentorTrainer(orbit.StandardTrainer):
             }
             self._finite = tf.Variable(True, trainable=False, name="finite")
             self._updates = tf.Variable(0.0, trainable=False, name="updates")
+
+    def make_optimizer(self) -> keras.optimizers.SGD:
+        """The segmentor's, under the present strategy."""
+        return keras.optimizers.SGD(
+            self.settings.learning_rate,
+            momentum=self.settings.momentum,
+            global_clipnorm=self.settings.clip_norm,
+            name="adversarial",
+        )
 
     @property
     def networks(self) -> list[keras.Layer]:
@@ -160,7 +167,10 @@ class SegmentorTrainer(orbit.StandardTrainer):
         self._finite.assign(True)
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        batch = next(iterator)
+        self.step(next(iterator))
+
+    def step(self, batch: Batch) -> None:
+        """One update, in a graph, from a global batch."""
         parts = self.parts.divide({**batch, **self.totals(batch)})
         gradients, measured = self.strategy.run(self._all_gradients, args=(parts,))
         sums = self.strategy.reduce(tf.distribute.ReduceOp.SUM, measured, axis=None)

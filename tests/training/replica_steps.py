@@ -30,6 +30,7 @@ from load_tf.training.adversarial import AdversarialTrainer, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import CrossEntropyTrainer, StageOne
+from load_tf.training.step_by_step import StepByStepHybridTrainer
 from load_tf.training.supervised import HybridTrainer, SupervisedTrainer
 
 CROP, GRID, K, BATCH = (49, 65), 32, 8, 5
@@ -136,6 +137,13 @@ def trainers(strategy: tf.distribute.Strategy, accumulate: int, network: str) ->
     with strategy.scope():
         model = segmentor()
     yield "supervised", SupervisedTrainer(model, settings, CROP, K, strategy), batch(BATCH), model.variables
+    with strategy.scope():
+        model, judge = segmentor(), discriminator("small")
+    both = DiscriminatorTrainer(judge, DiscriminatorTraining(), K, strategy)
+    one = StepByStepHybridTrainer(
+        model, judge, settings, sampling, CROP, K, strategy, weight=0.3, discriminator_trainer=both
+    )
+    yield "step by step", one, batch(BATCH), [*model.variables, *judge.variables]
     if accumulate > 1:
         return
     for rows in (BATCH, 3):

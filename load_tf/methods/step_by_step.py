@@ -1,0 +1,26 @@
+"""Gradient descent-ascent step by step, without cross-entropy: both networks learn in every update."""
+
+import dataclasses
+
+import gin
+
+from load_tf import alternating
+from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.lookahead import Game, Lookahead, State
+from load_tf.methods.method import Arena, Method
+from load_tf.training.segmentor import SegmentorTrainer
+from load_tf.training.step_by_step import StepByStepTrainer
+
+
+@gin.configurable
+@dataclasses.dataclass(frozen=True)
+class StepByStep(Method):
+    """LoAd's objective, discriminator and optimizers; one step of the discriminator, then one of the segmentor."""
+
+    title = "step by step"
+
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+        return arena.step_by_step(StepByStepTrainer, discriminator)
+
+    def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
+        return alternating.play(game, settings, state, turns="steps")
