@@ -192,6 +192,7 @@ def _play(
     plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
 ) -> AdversarialGame:
     """LoAd; at its end the game's start model is the result."""
+    iterations = plan.lookahead.max_iterations
     game = AdversarialGame(
         plan.segmentor.model,
         holdout,
@@ -206,6 +207,8 @@ def _play(
         strategy=plan.strategy,
         commit_every=plan.experiment.commit_every,
         listener=listen,
+        stage_one=plan.stage_one,
+        budget=None if iterations is None else iterations * plan.players.adversarial.updates_per_iteration,
     )
     plan.experiment.method.play(game, plan.lookahead, game.resume())
     return game

@@ -30,6 +30,7 @@ from load_tf.training.adversarial import adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.replicas import deal, on_each_replica
 from load_tf.training.segmentor import AdversarialTraining
+from load_tf.training.stage_one import StageOne
 
 Listener = Callable[[dict[str, Any]], None]
 
@@ -80,6 +81,8 @@ class AdversarialGame:
         strategy: tf.distribute.Strategy,
         commit_every: int = 1,
         listener: Listener = lambda event: None,
+        stage_one: StageOne = StageOne(),  # noqa: B008 - immutable
+        budget: int | None = None,
     ) -> None:
         self.segmentor, self.evaluator = segmentor, evaluator
         self.training, self.holdout, self.players = training, holdout, players
@@ -94,8 +97,12 @@ class AdversarialGame:
             self.start = Snapshot(segmentor.variables)
             self.best = Snapshot(segmentor.variables)
             self.present = Snapshot(segmentor.variables)
-            self.average = Snapshot(segmentor.variables) if players.adversarial.average else None
-        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy)
+            self.averaging = method.averaging(players.adversarial)
+            self.average = Snapshot(segmentor.variables) if self.averaging else None
+        arena = Arena(
+            *(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy),
+            *(training, evaluator, stage_one, budget),
+        )
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
         if self.discriminator is not None:
             self.discriminator_trainer = DiscriminatorTrainer(
@@ -159,8 +166,8 @@ class AdversarialGame:
         if not self.present.variables_are_finite():
             self.present.put_back()
             finite = False
-        if self.average:
-            self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
+        if self.average and self.averaging:
+            self.average.move_towards_variables(tf.constant(float(self.averaging(self.updates // per_iteration))))
         if (iteration + 1) % self.commit_every == 0:
             # The disk works while the hold-out is evaluated: the weights stay as they are until the commit.
             self.run.write_ahead("segmentor", self._segmentor_arrays)
@@ -190,6 +197,7 @@ class AdversarialGame:
                 end - self.updates,
                 origin.training if origin else None,
                 self.segmentor_trainer.needs_truth,
+                self.segmentor_trainer.augmentation,
             )
             stream = _Stream(self.updates, end, origin)
         self._stream = stream._replace(next=self.updates + per_iteration)

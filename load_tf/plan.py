@@ -32,12 +32,15 @@ from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.game import Players
 from load_tf.lookahead import Lookahead
 from load_tf.methods.baseline import Baseline
+from load_tf.methods.class_constants import ClassConstants
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.descent_ascent import DescentAscent
 from load_tf.methods.hung import HungHybrid
 from load_tf.methods.load import LoAd
+from load_tf.methods.lookahead_optimizer import LookaheadOptimizer
 from load_tf.methods.luc import LucHybrid
 from load_tf.methods.method import Method
+from load_tf.methods.weight_averaging import EMA, SWA
 from load_tf.segmentors.keras_model import keras_model
 from load_tf.segmentors.official import official_deeplab
 from load_tf.segmentors.segmentor import Segmentor
@@ -51,7 +54,10 @@ DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition, kept_block)
 SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
 STUDY = Study
 """Registered here as everything is, and used by `load_tf.study`."""
-METHODS = (LoAd, DescentAscent, CrossEntropyOnly, LucHybrid, HungHybrid, Baseline)
+METHODS = (
+    *(LoAd, DescentAscent, CrossEntropyOnly, LucHybrid, HungHybrid, Baseline),
+    *(EMA, SWA, LookaheadOptimizer, ClassConstants),
+)
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 
 _configured: dict[type, Callable[..., Any]] = {cls: gin.external_configurable(cls, cls.__name__) for cls in PARAMETERS}

@@ -35,7 +35,10 @@ WITHOUT_TENSORFLOW = [
     *("load_tf.report.html", "load_tf.report.pictures", "load_tf.report.__main__", "load_tf.export"),
 ]
 
-METHODS = ("load", "descent_ascent", "cross_entropy_only", "luc", "hung", "baseline")
+METHODS = (
+    *("load", "descent_ascent", "cross_entropy_only", "luc", "hung", "baseline"),
+    *("weight_averaging", "lookahead_optimizer", "class_constants"),
+)
 GIN_MODULES = {
     *("load_tf/plan.py", "load_tf/bindings.py", "load_tf/commands.py", "load_tf/report/results.py"),
     *(f"load_tf/data/{name}.py" for name in ("voc", "folder", "synthetic", "cityscapes", "partition")),

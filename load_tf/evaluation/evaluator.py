@@ -4,6 +4,7 @@ As the official evaluation: every image padded to the crop, logits up-sampled to
 ignored, one confusion matrix per image.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -87,16 +88,25 @@ class Evaluator:
         with strategy.scope():
             self.forward = forward(model)
         """The model's forward pass; to be refreshed where it is called from elsewhere."""
-        self._split = split
         self._crop = (int(crop[0]), int(crop[1]))
         self._num_classes = num_classes
         self._batch_size = batch_size
         self._max_pixels = max_pixels
         self._failure: UserError | None = None
-        self._workers = workers.of(strategy)
-        self._loop = _Loop(self._label_and_count, strategy)
+        self._strategy, self._workers = strategy, workers.of(strategy)
+        self._look_at(split)
+
+    def _look_at(self, split: Split) -> None:
+        self._split = split
+        self._loop = _Loop(self._label_and_count, self._strategy)
         self._own = range(len(split))[self._workers.index :: self._workers.count]
         self._dataset = self._pipeline(self._own)
+
+    def on(self, split: Split) -> "Evaluator":
+        """An evaluator of the same model on another split; both share the forward pass."""
+        other = copy.copy(self)
+        other._look_at(split)
+        return other
 
     def evaluate(self, description: str = "evaluate") -> np.ndarray:
         """Confusion matrices of all images; `miou.mean_iou` makes one number of them.

@@ -7,8 +7,7 @@ import gin
 
 from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.errors import UserError
-from load_tf.methods.method import Arena, Method
-from load_tf.training.segmentor import SegmentorTrainer
+from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.training.supervised import HybridTrainer
 
 
@@ -28,5 +27,5 @@ class LucHybrid(Method):
         if not self.weight >= 0:
             raise UserError(f"{type(self).__name__}.weight is {self.weight!r}; expected a number of at least 0.")
 
-    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         return arena.adversary(functools.partial(HybridTrainer, weight=self.weight), discriminator)
