@@ -14,7 +14,7 @@ from load_tf import health, interruption, workers
 from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
-from load_tf.discriminator import Discriminator
+from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
@@ -105,12 +105,7 @@ class AdversarialGame:
         )
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
         if self.discriminator is not None:
-            self.discriminator_trainer = DiscriminatorTrainer(
-                self.discriminator, players.discriminator_training, num_classes, strategy
-            )
-            self.best_epoch = Snapshot(self.discriminator_trainer.variables)
-            self.untrained = Snapshot(self.discriminator_trainer.variables)
-            self.untrained.take()
+            self._make_discriminator_trainer(self.discriminator, arena)
         self.start.take()
         if self.average:
             self.average.take()
@@ -126,6 +121,14 @@ class AdversarialGame:
         """int64 [N, K, K]: of the model evaluated last."""
         self.start_confusion: np.ndarray | None = None
         self.best_confusion: np.ndarray | None = None
+
+    def _make_discriminator_trainer(self, discriminator: ConditionalDiscriminator, arena: Arena) -> None:
+        self.discriminator_trainer = DiscriminatorTrainer(
+            discriminator, self.players.discriminator_training, arena.num_classes, arena.strategy
+        )
+        self.best_epoch = Snapshot(self.discriminator_trainer.variables)
+        self.untrained = Snapshot(self.discriminator_trainer.variables)
+        self.untrained.take()
 
     def evaluate(self) -> float:
         began = time.monotonic()

@@ -38,7 +38,7 @@ class EMA(CrossEntropyOnly):
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
 class SWA(CrossEntropyOnly):
-    """Stochastic weight averaging (Izmailov et al. 2018): the equal average of the weights at the end of each iteration.
+    """Stochastic weight averaging (Izmailov et al. 2018): the equal average of the weights at the iterations' ends.
 
     The start model is not one of them.
     """

@@ -78,7 +78,7 @@ def _last_layer_with_weights(model: keras.Model) -> keras.Layer | None:
         layer, node, _ = tensor._keras_history
         if isinstance(layer, keras.Model):
             return _last_layer_with_weights(layer)
-        if layer.weights:
+        if getattr(layer, "weights", None):
             return layer
         inputs = layer._inbound_nodes[node].input_tensors
         tensor = inputs[0] if inputs else None

@@ -105,7 +105,7 @@ def test_an_update_that_is_not_made_is_no_part_of_the_path() -> None:
 
 
 def test_a_decaying_rate_is_the_one_the_update_took() -> None:
-    """Without momentum and with a bound that always acts the step is rate times bound; the fourth update is the last."""
+    """Without momentum and with a bound that always acts a step is rate times bound; the fourth update is the last."""
     chosen = AdversarialTraining(batch_size=4, learning_rate=0.1, momentum=0.0, clip_norm=0.01)
     one = SupervisedTrainer(segmentor(), chosen, CROP, K, tf.distribute.get_strategy(), decay_over=4)
     one.train_dataset = tf.data.Dataset.from_tensors(batch()).repeat()
