@@ -53,7 +53,7 @@ def players(**adversarial) -> Players:
     )
 
 
-def make(folder: Path, method: Method, chosen: Players | None = None) -> AdversarialGame:
+def make(folder: Path, method: Method, chosen: Players | None = None, **settings) -> AdversarialGame:
     data = synthetic(train=6, validation=4, size=(48, 64))
     training, holdout = data.split("train"), data.split("validation")
     model, strategy = segmentor(), tf.distribute.get_strategy()
@@ -69,6 +69,7 @@ def make(folder: Path, method: Method, chosen: Players | None = None) -> Adversa
         seed=1,
         run=RunDirectory(folder, "config"),
         strategy=strategy,
+        **settings,
     )
 
 

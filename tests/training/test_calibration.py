@@ -16,10 +16,10 @@ CROP, K = (33, 33), 3
 
 
 def colour_model(bias: list[float]) -> keras.Model:
-    """Logits are the colour channels, 0 to 10, and a bias."""
+    """Logits are the colour channels, 0 to 4, and a bias."""
     images = keras.Input((None, None, 3))
     layer = keras.layers.Conv2D(K, 1, name="logits", kernel_initializer="zeros")
-    model = keras.Model(images, layer(keras.layers.Rescaling(10 / 255)(images)))
+    model = keras.Model(images, layer(keras.layers.Rescaling(4 / 255)(images)))
     layer.kernel.assign(np.eye(3)[None, None])
     layer.bias.assign(bias)
     return model
@@ -57,12 +57,12 @@ def test_the_fit_finds_the_constants_that_were_taken_away() -> None:
     """The truth is the model without its bias: the fit has to undo the bias, up to a constant for all classes."""
     pixels, labels = scene(6, 0)
     labels[:, :4] = IGNORE_LABEL
-    model = colour_model([2.0, 0.0, -1.5])
+    model = colour_model([0.8, 0.0, -0.6])
     evaluator = evaluator_of(model, pixels, labels)
     fit = Calibrator(model, evaluator, 0.5, CROP)
     before = mean_iou(evaluator.evaluate())
     gaps = [fit.step()["class_gap"] for _ in range(12)]
-    shifted = np.where(labels == IGNORE_LABEL, 0, (pixels / 25.5 + [2.0, 0.0, -1.5]).argmax(-1))[:, 4:]
+    shifted = np.where(labels == IGNORE_LABEL, 0, (pixels / 63.75 + [0.8, 0.0, -0.6]).argmax(-1))[:, 4:]
     counts = [(np.bincount(a.ravel(), minlength=3) / a.size) for a in (labels[:, 4:], shifted)]
     assert gaps[0] == pytest.approx(np.abs(counts[0] - counts[1]).sum() / 2, abs=1e-3)
     assert gaps[-1] < 0.003 < 0.2 < gaps[0] and gaps[6] < gaps[0] / 10
@@ -88,8 +88,8 @@ def test_where_proportions_are_right_nothing_is_gained() -> None:
 
 def test_other_proportions_are_no_help() -> None:
     """Control: the same constants for the wrong classes. Their truth has the proportions of class 2 and 0 exchanged."""
-    pixels, labels = scene(4, 4)
-    skewed = (pixels / 25.5 + [2.0, 0.0, -1.5]).argmax(-1).astype(np.uint8)
+    pixels, _ = scene(4, 4)
+    skewed = (pixels / 63.75 + [0.8, 0.0, -0.6]).argmax(-1).astype(np.uint8)
     right, wrong = colour_model([0.0, 0.0, 0.0]), colour_model([0.0, 0.0, 0.0])
     judge = evaluator_of(right, pixels, skewed)
     before = mean_iou(judge.evaluate())
