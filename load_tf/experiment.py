@@ -210,6 +210,7 @@ def _play(
         max_iterations=plan.lookahead.max_iterations,
         listener=listen,
         watched=draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed),
+        stage_one=plan.stage_one,
     )
     plan.experiment.method.play(game, plan.lookahead, game.resume())
     return game

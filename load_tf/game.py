@@ -14,7 +14,7 @@ from load_tf import health, interruption, workers
 from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
-from load_tf.discriminator import Discriminator
+from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
@@ -30,6 +30,7 @@ from load_tf.training.adversarial import adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.replicas import deal, on_each_replica
 from load_tf.training.segmentor import AdversarialTraining
+from load_tf.training.stage_one import StageOne
 from load_tf.watching import Watch
 
 Listener = Callable[[dict[str, Any]], None]
@@ -83,6 +84,7 @@ class AdversarialGame:
         max_iterations: int | None = None,
         listener: Listener = lambda event: None,
         watched: Split | None = None,
+        stage_one: StageOne = StageOne(),  # noqa: B008 - immutable
     ) -> None:
         self.segmentor, self.evaluator = segmentor, evaluator
         players = dataclasses.replace(players, adversarial=method.adversarial_training(players.adversarial))
@@ -100,21 +102,17 @@ class AdversarialGame:
             self.start = Snapshot(segmentor.variables)
             self.best = Snapshot(segmentor.variables)
             self.present = Snapshot(segmentor.variables)
-            self.average = Snapshot(segmentor.variables) if players.adversarial.average else None
+            self.averaging = method.averaging(players.adversarial)
+            self.average = Snapshot(segmentor.variables) if self.averaging else None
         updates = None if max_iterations is None else max_iterations * players.adversarial.updates_per_iteration
-        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy, updates)
+        arena = Arena(
+            *(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy),
+            *(training, evaluator, stage_one, updates),
+        )
         if self.discriminator is not None:
-            self.discriminator_trainer = DiscriminatorTrainer(
-                self.discriminator,
-                players.discriminator_training,
-                num_classes,
-                strategy,
-                functools.partial(method.discriminator_optimizer, players.discriminator_training, updates),
-            )
+            optimizer = functools.partial(method.discriminator_optimizer, players.discriminator_training, updates)
+            self._make_discriminator_trainer(self.discriminator, arena, optimizer)
             arena = dataclasses.replace(arena, discriminator_trainer=self.discriminator_trainer)
-            self.best_epoch = Snapshot(self.discriminator_trainer.variables)
-            self.untrained = Snapshot(self.discriminator_trainer.variables)
-            self.untrained.take()
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
         self.start.take()
         if self.average:
@@ -131,6 +129,19 @@ class AdversarialGame:
         """int64 [N, K, K]: of the model evaluated last."""
         self.start_confusion: np.ndarray | None = None
         self.best_confusion: np.ndarray | None = None
+
+    def _make_discriminator_trainer(
+        self,
+        discriminator: ConditionalDiscriminator,
+        arena: Arena,
+        optimizer: Callable[[], keras.optimizers.Optimizer],
+    ) -> None:
+        self.discriminator_trainer = DiscriminatorTrainer(
+            discriminator, self.players.discriminator_training, arena.num_classes, arena.strategy, optimizer
+        )
+        self.best_epoch = Snapshot(self.discriminator_trainer.variables)
+        self.untrained = Snapshot(self.discriminator_trainer.variables)
+        self.untrained.take()
 
     def evaluate(self) -> float:
         began = time.monotonic()
@@ -178,8 +189,8 @@ class AdversarialGame:
         if not self.present.variables_are_finite():
             self.present.put_back()
             finite = False
-        if self.average:
-            self.average.move_towards_variables(tf.constant(1 - self.players.adversarial.average))
+        if self.average and self.averaging:
+            self.average.move_towards_variables(tf.constant(float(self.averaging(self.updates // per_iteration))))
         if (iteration + 1) % self.commit_every == 0:
             # The disk works while the hold-out is evaluated: the weights stay as they are until the commit.
             self.run.write_ahead("segmentor", self._segmentor_arrays)
@@ -209,6 +220,7 @@ class AdversarialGame:
                 end - self.updates,
                 origin.training if origin else None,
                 self.segmentor_trainer.needs_truth,
+                self.segmentor_trainer.augmentation,
             )
             stream = _Stream(self.updates, end, origin)
         self._stream = stream._replace(next=self.updates + per_iteration)

@@ -32,14 +32,17 @@ from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.game import Players
 from load_tf.lookahead import Lookahead
 from load_tf.methods.baseline import Baseline
+from load_tf.methods.class_constants import ClassConstants
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.descent_ascent import DescentAscent
 from load_tf.methods.hung import HungEtAl
 from load_tf.methods.load import LoAd
+from load_tf.methods.lookahead_optimizer import LookaheadOptimizer
 from load_tf.methods.luc import LucEtAl
 from load_tf.methods.method import Method
 from load_tf.methods.step_by_step import StepByStep
 from load_tf.methods.untrained import UntrainedDiscriminator
+from load_tf.methods.weight_averaging import EMA, SWA
 from load_tf.segmentors.keras_model import keras_model
 from load_tf.segmentors.official import official_deeplab
 from load_tf.segmentors.segmentor import Segmentor
@@ -54,14 +57,8 @@ SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
 STUDY = Study
 """Registered here as everything is, and used by `load_tf.study`."""
 METHODS = (
-    LoAd,
-    DescentAscent,
-    StepByStep,
-    UntrainedDiscriminator,
-    CrossEntropyOnly,
-    LucEtAl,
-    HungEtAl,
-    Baseline,
+    *(LoAd, DescentAscent, StepByStep, UntrainedDiscriminator, LucEtAl, HungEtAl, Baseline),
+    *(CrossEntropyOnly, EMA, SWA, LookaheadOptimizer, ClassConstants),
 )
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 

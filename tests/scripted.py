@@ -3,8 +3,8 @@
 Which turns a tiny game takes by itself rounding decides, and that is another processor's or number of threads'. Here
 every update is the real one, and then the script has its way with the weights: `RISE` trains them until the hold-out
 says that it was a peak, `FALL` makes them name one class everywhere, which is below any lower bound, `STAY` puts the
-start model's back, and `SLIP` makes a model that is worse than that by less than the lower bound. What an act does depends
-on weights and data alone, so that a run that was killed goes on as if it had not been.
+start model's back, and `SLIP` makes a model that is worse than that by less than the lower bound. What an act does
+depends on weights and data alone, so that a run that was killed goes on as if it had not been.
 """
 
 from load_tf import commands, main

@@ -225,7 +225,11 @@ def test_paper_gin_over_a_file_that_departs_in_everything(tmp_path: Path) -> Non
     from load_tf.methods.load import LoAd
 
     paper = parameters_of_load()
-    whole = {("Lookahead", "max_cycles"), ("Lookahead", "max_iterations"), ("DiscriminatorTraining", "first_max_epochs")}
+    whole = {
+        ("Lookahead", "max_cycles"),
+        ("Lookahead", "max_iterations"),
+        ("DiscriminatorTraining", "first_max_epochs"),
+    }
     departed = {key: 7 if key in whole else another(value) for key, value in paper.items()}
     lines = [f"{name}.{parameter} = {value!r}" for (name, parameter), value in departed.items()]
     (tmp_path / "other.gin").write_text("\n".join(["experiment.method = @DescentAscent()", *lines, ""]))

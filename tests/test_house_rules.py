@@ -36,14 +36,8 @@ WITHOUT_TENSORFLOW = [
 ]
 
 METHODS = (
-    "load",
-    "descent_ascent",
-    "step_by_step",
-    "untrained",
-    "cross_entropy_only",
-    "luc",
-    "hung",
-    "baseline",
+    *("load", "descent_ascent", "step_by_step", "untrained", "cross_entropy_only", "luc", "hung", "baseline"),
+    *("weight_averaging", "lookahead_optimizer", "class_constants"),
 )
 GIN_MODULES = {
     *("load_tf/plan.py", "load_tf/bindings.py", "load_tf/commands.py", "load_tf/report/results.py"),

@@ -55,7 +55,7 @@ def players(**adversarial) -> Players:
     )
 
 
-def make(folder: Path, method: Method, chosen: Players | None = None) -> AdversarialGame:
+def make(folder: Path, method: Method, chosen: Players | None = None, **settings) -> AdversarialGame:
     data = synthetic(train=6, validation=4, size=(48, 64))
     training, holdout = data.split("train"), data.split("validation")
     model, strategy = segmentor(), tf.distribute.get_strategy()
@@ -72,6 +72,7 @@ def make(folder: Path, method: Method, chosen: Players | None = None) -> Adversa
         run=RunDirectory(folder, "config"),
         strategy=strategy,
         max_iterations=SETTINGS.max_iterations,
+        **settings,
     )
 
 

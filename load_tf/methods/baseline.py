@@ -5,12 +5,12 @@ import dataclasses
 import gin
 
 from load_tf.lookahead import Game, Lookahead, State, evaluate_start
-from load_tf.methods.cross_entropy_only import CrossEntropyOnly
+from load_tf.methods.method import Supervised
 
 
 @gin.configurable
 @dataclasses.dataclass(frozen=True)
-class Baseline(CrossEntropyOnly):
+class Baseline(Supervised):
     """No second stage: the hold-out is evaluated once."""
 
     title = "baseline"

@@ -9,11 +9,11 @@ import keras
 
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.methods.luc import SOFT_MAX, refuse_negative
-from load_tf.methods.method import Arena
+from load_tf.methods.method import Arena, Trainer
 from load_tf.methods.step_by_step import StepByStep
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.optimizers import NesterovL2, polynomial_decay
-from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.step_by_step import StepByStepHybridTrainer
 
 
@@ -74,6 +74,6 @@ class HungEtAl(StepByStep):
         rate = polynomial_decay(self.discriminator_learning_rate, updates)
         return keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99, epsilon=1e-8, name="discriminator")
 
-    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         make = functools.partial(_Trainer, weight=self.weight, weight_decay=self.weight_decay, updates=arena.updates)
         return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)

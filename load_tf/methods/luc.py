@@ -9,10 +9,10 @@ import keras
 from load_tf.conditioning import Sampling
 from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.errors import UserError
-from load_tf.methods.method import Arena, Method
+from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.methods.step_by_step import StepByStep
 from load_tf.training.discriminator import DiscriminatorTraining
-from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.step_by_step import StepByStepHybridTrainer
 
 SOFT_MAX = Sampling(temperature=1.0, straight_through=False, gumbel_noise=False)
@@ -54,7 +54,7 @@ class LucEtAl(StepByStep):
         # Here the loss is the mean of the two terms, half their sum.
         return keras.optimizers.SGD(2 * self.discriminator_learning_rate, name="discriminator")
 
-    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         make = functools.partial(StepByStepHybridTrainer, weight=self.weight)
         return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)
 

@@ -2,25 +2,67 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
 from load_tf import alternating
 from load_tf.conditioning import Sampling
+from load_tf.data.dataset import Split
 from load_tf.data.grid import Size
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.evaluation.evaluator import Evaluator
 from load_tf.lookahead import Game, Lookahead, State
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
-from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.segmentor import AdversarialTraining
+from load_tf.training.stage_one import StageOne
 from load_tf.training.step_by_step import StepByStepTrainer
+from load_tf.training.supervised import SupervisedTrainer
+
+
+class Trainer(Protocol):
+    """What changes the segmentor, an iteration at a time; `SegmentorTrainer` by gradients."""
+
+    train_dataset: Any
+    """The images of the updates to come, as `adversarial_batches` makes them."""
+    needs_truth: bool
+    """Whether the images come with their `truth`."""
+    augmentation: StageOne | None
+    """Whose flip and shift they are to be given."""
+    trains_discriminator: bool
+    """Whether an update trains the discriminator, too."""
+
+    def train(self, num_steps: tf.Tensor) -> dict[str, float | bool]:
+        """Makes an iteration of so many updates; numbers for the journal by name, and whether all were `finite`."""
+
+    @property
+    def momentum_variables(self) -> Sequence[keras.Variable]:
+        """What a restart needs beside the segmentor's own variables."""
+
+    def reset_momentum(self) -> None:
+        """The weights were put back to those of the start model; nothing of the updates before may go on."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Arena:
-    """Where a method trains a segmentor."""
+    """Where a method trains a segmentor.
+
+    Attributes:
+      segmentor: its present weights are the start model's.
+      settings: of the updates.
+      sampling: how its logits become maps.
+      crop: the padded height and width.
+      num_classes: K.
+      strategy: where the variables live.
+      training: D_t.
+      evaluator: the hold-out's.
+      stage_one: how the segmentor was, or would be, trained by cross-entropy.
+      updates: of the whole run, which a learning rate may fall over; None where there is no budget.
+      discriminator_trainer: what makes the discriminator's steps; None without one.
+    """
 
     segmentor: keras.Model
     settings: AdversarialTraining
@@ -28,8 +70,10 @@ class Arena:
     crop: Size
     num_classes: int
     strategy: tf.distribute.Strategy
-    updates: int | None = None
-    """Of the whole run, which a learning rate may fall over; None where there is no budget."""
+    training: Split
+    evaluator: Evaluator
+    stage_one: StageOne
+    updates: int | None
     discriminator_trainer: DiscriminatorTrainer | None = None
 
     def adversary(
@@ -86,10 +130,34 @@ class Method:
         """The discriminator's, under the present strategy; `updates` is `Arena.updates`."""
         return settings.make_optimizer()
 
-    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         """What updates the segmentor."""
         return arena.adversary(AdversarialTrainer, discriminator)
+
+    def averaging(self, settings: AdversarialTraining) -> Callable[[int], float] | None:
+        """The average of the weights that is evaluated in their place, and becomes the result; None: themselves.
+
+        Returns:
+          From the number of the run's iterations made so far, at least 1, to the share of its distance to the present
+          weights by which the average moves, in (0, 1]. It begins as the start model.
+        """
+        return (lambda iterations: 1 - settings.average) if settings.average else None
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         """The control: from the start model, or on from `state`, to the best model seen."""
         return alternating.play(game, settings, state)
+
+
+class Supervised(Method):
+    """A method without a discriminator; as it stands: cross-entropy, straight on."""
+
+    title = "supervised"
+
+    def discriminator_settings(self, settings: Discriminator) -> Discriminator | None:
+        return None
+
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
+        return SupervisedTrainer(arena.segmentor, arena.settings, arena.crop, arena.num_classes, arena.strategy)
+
+    def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
+        return alternating.play(game, settings, state, turns=None)

@@ -7,8 +7,7 @@ import gin
 from load_tf import alternating
 from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.lookahead import Game, Lookahead, State
-from load_tf.methods.method import Arena, Method
-from load_tf.training.segmentor import SegmentorTrainer
+from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.training.step_by_step import StepByStepTrainer
 
 
@@ -19,7 +18,7 @@ class StepByStep(Method):
 
     title = "step by step"
 
-    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         return arena.step_by_step(StepByStepTrainer, discriminator)
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:

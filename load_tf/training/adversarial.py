@@ -14,11 +14,12 @@ from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.grid import GridExamples, Size
 from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.label_maps import image_order, stream
-from load_tf.randomness import key
+from load_tf.randomness import generator, key
 from load_tf.segmentors.labelling import PADDING_VALUE
+from load_tf.training.augmentation import draw_augmentation, put_augmented
 from load_tf.training.replicas import Batch, Parts
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
-from load_tf.training.stage_one import pixels_seen
+from load_tf.training.stage_one import StageOne, pixels_seen
 
 
 def adversarial_loss(real_logits: tf.Tensor, saturating: bool) -> tf.Tensor:
@@ -109,6 +110,7 @@ def adversarial_batches(
     updates: int,
     start_maps: np.ndarray | None = None,
     with_truth: bool = False,
+    augmentation: StageOne | None = None,
 ) -> tf.data.Dataset:
     """The images of a run's updates `first_update` to `first_update + updates`, in the keyed order of D_t.
 
@@ -122,6 +124,8 @@ def adversarial_batches(
       updates: how many.
       start_maps: uint8 [N, G, G], the maps of the model that what changes is measured from; None: the truth.
       with_truth: whether to add `truth`, for objectives with a pixel-wise term.
+      augmentation: whose flip and shift, keyed by the update, images and `truth` get; what is on the grid gets none, so
+        it is for objectives that do not look there.
 
     Returns:
       Elements with `images` float32 [B, H, W, 3], padded to the crop, `grid_images` uint8 [B, G, G, 3], `labels` uint8
@@ -135,15 +139,15 @@ def adversarial_batches(
     def batch(update: int) -> tuple[np.ndarray, ...]:
         index = np.fromiter(image_order(len(split), seed, update * batch_size, batch_size), np.int64)
         images = np.full((batch_size, *crop, 3), PADDING_VALUE, np.float32)
-        truth = np.full((batch_size, *crop), IGNORE_LABEL, np.uint8) if with_truth else None
+        truth = np.full((batch_size, *crop), IGNORE_LABEL, np.uint8)
+        flip, shift = (augmentation.flip, augmentation.shift) if augmentation else (False, 0)
+        drawn = draw_augmentation(generator(seed, "augmentation", update), batch_size, flip, shift)
         for row, i in enumerate(index):
             image, label, _ = split[i]
-            images[row, : image.shape[0], : image.shape[1]] = image
-            if truth is not None:
-                truth[row, : label.shape[0], : label.shape[1]] = label
+            put_augmented(image, label, drawn[row], images[row], truth[row])
         noise_key = key(seed, "gumbel", update)
         on_grid = (examples.images[index], examples.labels[index], start_maps[index])
-        return images, *on_grid, noise_key, *(() if truth is None else (truth,))
+        return images, *on_grid, noise_key, *((truth,) if with_truth else ())
 
     names = ("images", "grid_images", "labels", "start_maps", "key", "truth")
     specification = (

@@ -16,8 +16,10 @@ from load_tf.errors import UserError
 from load_tf.precision import LossScale
 from load_tf.segmentors.folding import differentiable
 from load_tf.training.checkpointing import CheckpointedNetwork
+from load_tf.training.optimizers import polynomial_decay
+from load_tf.training.path_length import step_norm
 from load_tf.training.replicas import Batch, Parts, take_global_gradients
-from load_tf.training.stage_one import pixels_seen
+from load_tf.training.stage_one import StageOne, pixels_seen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +74,9 @@ class AdversarialTraining:
 class SegmentorTrainer(orbit.StandardTrainer):
     """Trains the segmentor by SGD, a number of updates at a time.
 
-    `train` returns means over the updates: `loss`, `gradient_norm`, what `measures` names, and `finite` (False if an
-    update was not applied since its loss or gradient was not finite; those after it were not applied either).
+    `train` returns means over the updates: `loss`, `gradient_norm`, what `measures` names; `path_length`, the sum of
+    the norms of their steps in weight space; and `finite` (False if an update was not applied since its loss or
+    gradient was not finite; those after it were not applied either).
     """
 
     measures: tuple[str, ...] = ()
@@ -81,6 +84,9 @@ class SegmentorTrainer(orbit.StandardTrainer):
 
     needs_truth: bool = False
     """Whether `objective` takes the pixels' `truth`."""
+
+    augmentation: StageOne | None = None
+    """Whose flip and shift the images and their `truth` are to be given; None: they stay as they are."""
 
     trains_discriminator: bool = False
     """Whether an update trains the discriminator, too."""
@@ -92,10 +98,13 @@ class SegmentorTrainer(orbit.StandardTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        decay_over: int | None = None,
     ) -> None:
+        """Makes the optimizer; its rate falls to 0 over `decay_over` updates, as in stage 1, or stays (None)."""
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
         self.crop, self.num_classes, self.strategy = crop, num_classes, strategy
+        self.decay_over = decay_over
         self.forward = differentiable(segmentor)
         self.checkpointed = CheckpointedNetwork(self.forward, crop) if settings.checkpointing else None
         self.trained = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]
@@ -113,13 +122,14 @@ class SegmentorTrainer(orbit.StandardTrainer):
             self._sums = {
                 name: tf.Variable(0.0, trainable=False, name=name) for name in ("loss", "gradient_norm", *self.measures)
             }
+            self._path_length = tf.Variable(0.0, trainable=False, name="path_length")
             self._finite = tf.Variable(True, trainable=False, name="finite")
             self._updates = tf.Variable(0.0, trainable=False, name="updates")
 
     def make_optimizer(self) -> keras.optimizers.SGD:
         """The segmentor's, under the present strategy."""
         return keras.optimizers.SGD(
-            self.settings.learning_rate,
+            polynomial_decay(self.settings.learning_rate, self.decay_over),
             momentum=self.settings.momentum,
             global_clipnorm=self.settings.clip_norm,
             name="adversarial",
@@ -152,17 +162,19 @@ class SegmentorTrainer(orbit.StandardTrainer):
         return [*self.optimizer.variables, *(self.loss_scale.variables if self.loss_scale else ())]
 
     def reset_momentum(self) -> None:
-        """A cycle's momentum starts from zero."""
-        for variable in self.optimizer.variables:
-            if variable is not self.optimizer._learning_rate:
-                variable.assign(tf.zeros_like(variable))
+        """A cycle's momentum starts from zero; the count of updates, which a decaying rate follows, goes on."""
+        for variable in self.optimizer.momentums:
+            variable.assign(tf.zeros_like(variable))
+
+    def after_update(self) -> None:
+        """What an update does to the weights beside the optimizer's step; traced, outside `strategy.run`."""
 
     def share_of_batch(self, batch: Batch) -> tf.Tensor:
         """The share of the global batch that a part's images are, float32."""
         return tf.cast(batch["own"], tf.float32) / tf.cast(batch["rows"], tf.float32)
 
     def train_loop_begin(self) -> None:
-        for variable in (*self._sums.values(), self._updates):
+        for variable in (*self._sums.values(), self._path_length, self._updates):
             variable.assign(0.0)
         self._finite.assign(True)
 
@@ -179,7 +191,11 @@ class SegmentorTrainer(orbit.StandardTrainer):
         fatal = ~finite & self.loss_scale.is_lowest() if self.loss_scale else ~finite
         self._finite.assign(self._finite.read_value() & ~fatal)
         if self._finite.read_value() & finite:
+            rate = tf.convert_to_tensor(self.optimizer.learning_rate)
             self.strategy.run(self.optimizer.apply, args=(gradients["sum"], self.trained))
+            own = [self.strategy.experimental_local_results(gradient)[0] for gradient in gradients["sum"]]
+            self._path_length.assign_add(step_norm(self.optimizer, own, rate, self.trained))
+            self.after_update()
         if self.loss_scale:
             self.loss_scale.adapt(finite)
         # With a loss scale an update that overflowed was not made, and is not in the means.
@@ -230,4 +246,4 @@ class SegmentorTrainer(orbit.StandardTrainer):
     def train_loop_end(self) -> dict[str, float | bool]:
         updates = max(float(self._updates.numpy()), 1.0)
         means: dict[str, float | bool] = {name: float(v.numpy()) / updates for name, v in self._sums.items()}
-        return {**means, "finite": bool(self._finite.numpy())}
+        return {**means, "path_length": float(self._path_length.numpy()), "finite": bool(self._finite.numpy())}

@@ -14,6 +14,8 @@ from load_tf.label_maps import stream
 from load_tf.precision import LossScale
 from load_tf.randomness import generator
 from load_tf.segmentors.labelling import PADDING_VALUE, upsample
+from load_tf.training.augmentation import draw_augmentation, put_augmented
+from load_tf.training.optimizers import polynomial_decay
 from load_tf.training.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 
 
@@ -83,9 +85,11 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         synchronize_batch_norm([segmentor], strategy)
         with strategy.scope():
             self.loss_scale = LossScale.where_needed([segmentor], "cross_entropy")
-            schedule = keras.optimizers.schedules.PolynomialDecay(settings.learning_rate, total_steps, 0.0, power=0.9)
             self.optimizer = keras.optimizers.SGD(
-                schedule, momentum=settings.momentum, global_clipnorm=settings.clip_norm, name="cross_entropy"
+                polynomial_decay(settings.learning_rate, total_steps),
+                momentum=settings.momentum,
+                global_clipnorm=settings.clip_norm,
+                name="cross_entropy",
             )
             self.optimizer.build(segmentor.trainable_variables)
             take_global_gradients(self.optimizer)
@@ -150,8 +154,7 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
     """
     random = generator(seed, "stage 1", epoch)
     order = random.permutation(len(split))
-    flips = random.random(len(split)) < 0.5
-    shifts = random.integers(-settings.shift, settings.shift + 1, size=(len(split), 2))
+    drawn = draw_augmentation(random, len(split), settings.flip, settings.shift)
     size = min(settings.batch_size, len(split))
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
@@ -159,14 +162,7 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
         labels = np.full((size, *crop), IGNORE_LABEL, np.uint8)
         for row, place in enumerate(range(start, start + size)):
             image, label, _ = split[int(order[place])]
-            if settings.flip and flips[place]:
-                image, label = image[:, ::-1], label[:, ::-1]
-            (to_y, from_y), (to_x, from_x) = (
-                (slice(max(s, 0), max(min(n + s, c), 0)), slice(max(-s, 0), max(min(n, c - s), 0)))
-                for s, n, c in zip(shifts[place], label.shape, crop, strict=True)
-            )
-            images[row, to_y, to_x] = image[from_y, from_x]
-            labels[row, to_y, to_x] = label[from_y, from_x]
+            put_augmented(image, label, drawn[place], images[row], labels[row])
         return images, labels
 
     specification = (tf.TensorSpec([size, *crop, 3], tf.float32), tf.TensorSpec([size, *crop], tf.uint8))

@@ -13,7 +13,7 @@ from load_tf.discriminator import ConditionalDiscriminator
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
-from load_tf.training.stage_one import cross_entropy
+from load_tf.training.stage_one import StageOne, cross_entropy
 
 
 def mean_cross_entropy(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
@@ -26,6 +26,20 @@ class SupervisedTrainer(SegmentorTrainer):
     """Cross-entropy only, on the same images in the same order as the adversary's updates."""
 
     needs_truth = True
+
+    def __init__(
+        self,
+        segmentor: keras.Model,
+        settings: AdversarialTraining,
+        crop: Size,
+        num_classes: int,
+        strategy: tf.distribute.Strategy,
+        decay_over: int | None = None,
+        augmentation: StageOne | None = None,
+    ) -> None:
+        """As every `SegmentorTrainer`; with an augmentation the images are flipped and moved as in that stage 1."""
+        self.augmentation = augmentation
+        super().__init__(segmentor, settings, crop, num_classes, strategy, decay_over)
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return mean_cross_entropy(logits, batch), {}

@@ -28,6 +28,7 @@ from load_tf.randomness import generator
 from load_tf.training import replicas
 from load_tf.training.adversarial import AdversarialTrainer, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
+from load_tf.training.lookahead_optimizer import LookaheadOptimizerTrainer
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import CrossEntropyTrainer, StageOne
 from load_tf.training.step_by_step import StepByStepHybridTrainer
@@ -146,6 +147,10 @@ def trainers(strategy: tf.distribute.Strategy, accumulate: int, network: str) ->
     yield "step by step", one, batch(BATCH), [*model.variables, *judge.variables]
     if accumulate > 1:
         return
+    with strategy.scope():
+        model = segmentor()
+    one = LookaheadOptimizerTrainer(model, settings, CROP, K, strategy, k=1, alpha=0.5)
+    yield "lookahead optimizer", one, batch(BATCH), model.variables
     for rows in (BATCH, 3):
         with strategy.scope():
             model = segmentor()

@@ -1,0 +1,144 @@
+"""The fit of class constants on models whose class proportions are known."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from load_tf.data.dataset import IGNORE_LABEL, Example, ExampleList
+from load_tf.errors import UserError
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.miou import mean_iou
+from load_tf.segmentors.any_size import any_size
+from load_tf.training.calibration import Calibrator, class_gap, constants_step, logits_bias
+
+CROP, K = (33, 33), 3
+
+
+def colour_model(bias: list[float]) -> keras.Model:
+    """Logits are the colour channels, 0 to 4, and a bias."""
+    images = keras.Input((None, None, 3))
+    layer = keras.layers.Conv2D(K, 1, name="logits", kernel_initializer="zeros")
+    model = keras.Model(images, layer(keras.layers.Rescaling(4 / 255)(images)))
+    layer.kernel.assign(np.eye(3)[None, None])
+    layer.bias.assign(bias)
+    return model
+
+
+def scene(images: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise, and which of its channels is the largest: [N, H, W, 3] and [N, H, W]."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (images, *CROP, 3), np.uint8)
+    return pixels, pixels.argmax(-1).astype(np.uint8)
+
+
+def evaluator_of(model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> Evaluator:
+    examples = [Example(p, label, str(i)) for i, (p, label) in enumerate(zip(pixels, labels, strict=True))]
+    return Evaluator(model, ExampleList(examples), CROP, K, 2)
+
+
+def test_a_step_by_hand() -> None:
+    """Predicted 50, 40, 10, 0 of 100; true 25, 40, 35, 0: half the logarithm of the ratio; absent: unchanged."""
+    confusion = np.array([[20, 5, 0, 0], [10, 30, 0, 0], [20, 5, 10, 0], [0, 0, 0, 0]])
+    expected = [0.5 * np.log(25 / 50), 0.0, 0.5 * np.log(3.5), 0.0]
+    np.testing.assert_allclose(constants_step(confusion, 0.5), expected, atol=1e-12)
+    assert class_gap(confusion) == pytest.approx((25 + 25) / 2 / 100)
+
+
+def test_what_is_absent_makes_no_infinite_constant() -> None:
+    """Never predicted: as if ten times too rarely. Never there, but predicted: as it is. Of 1,000: the bound again."""
+    confusion = np.array([[0, 0, 7, 1000], [0, 0, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]])
+    np.testing.assert_allclose(constants_step(confusion, 1.0), [np.log(10), 0.0, np.log(0.3), -np.log(10)], atol=1e-12)
+    confusion = np.array([[5, 4], [0, 0]])
+    np.testing.assert_allclose(constants_step(confusion, 1.0), [np.log(9 / 5), 0.0])
+    assert not constants_step(np.zeros((2, 2), np.int64), 1.0).any() and class_gap(np.zeros((2, 2))) == 0
+
+
+def test_the_fit_finds_the_constants_that_were_taken_away() -> None:
+    """The truth is the model without its bias: the fit has to undo the bias, up to a constant for all classes."""
+    pixels, labels = scene(6, 0)
+    labels[:, :4] = IGNORE_LABEL
+    model = colour_model([0.8, 0.0, -0.6])
+    evaluator = evaluator_of(model, pixels, labels)
+    fit = Calibrator(model, evaluator, 0.5, CROP)
+    before = mean_iou(evaluator.evaluate())
+    gaps = [fit.step()["class_gap"] for _ in range(12)]
+    shifted = np.where(labels == IGNORE_LABEL, 0, (pixels / 63.75 + [0.8, 0.0, -0.6]).argmax(-1))[:, 4:]
+    counts = [(np.bincount(a.ravel(), minlength=3) / a.size) for a in (labels[:, 4:], shifted)]
+    assert gaps[0] == pytest.approx(np.abs(counts[0] - counts[1]).sum() / 2, abs=1e-3)
+    assert gaps[-1] < 0.003 < 0.2 < gaps[0] and gaps[6] < gaps[0] / 10
+    bias = model.get_layer("logits").bias.numpy()
+    np.testing.assert_allclose(bias - bias.mean(), 0, atol=0.05)
+    assert mean_iou(evaluator.evaluate()) > 0.97 > 0.6 > before
+
+
+def test_where_proportions_are_right_nothing_is_gained() -> None:
+    """Control: as many errors, a third of the pixels, but as often of every class for every other."""
+    pixels, labels = scene(6, 1)
+    wrong = np.random.default_rng(2).random(labels.shape) < 1 / 3
+    labels = np.where(wrong, (labels + np.random.default_rng(3).integers(1, 3, labels.shape)) % 3, labels)
+    model = colour_model([0.0, 0.0, 0.0])
+    evaluator = evaluator_of(model, pixels, labels.astype(np.uint8))
+    before = mean_iou(evaluator.evaluate())
+    fit = Calibrator(model, evaluator, 0.5, CROP)
+    for _ in range(6):
+        fit.step()
+    assert np.abs(model.get_layer("logits").bias.numpy()).max() < 0.2
+    assert mean_iou(evaluator.evaluate()) - before == pytest.approx(0, abs=0.01) and before < 0.6
+
+
+def test_other_proportions_are_no_help() -> None:
+    """Control: the same constants for the wrong classes. Their truth has the proportions of class 2 and 0 exchanged."""
+    pixels, _ = scene(4, 4)
+    skewed = (pixels / 63.75 + [0.8, 0.0, -0.6]).argmax(-1).astype(np.uint8)
+    right, wrong = colour_model([0.0, 0.0, 0.0]), colour_model([0.0, 0.0, 0.0])
+    judge = evaluator_of(right, pixels, skewed)
+    before = mean_iou(judge.evaluate())
+    fits = [Calibrator(right, judge, 0.5, CROP), Calibrator(wrong, evaluator_of(wrong, pixels, 2 - skewed), 0.5, CROP)]
+    for fit in fits:
+        for _ in range(6):
+            fit.step()
+    assert mean_iou(judge.evaluate()) > 0.9 > before > mean_iou(evaluator_of(wrong, pixels, skewed).evaluate()) + 0.1
+
+
+def features(images: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.layers.Conv2D(4, 3, strides=4, padding="same", activation="relu", name="features")(images)
+
+
+def test_the_bias_is_found_behind_what_only_resizes() -> None:
+    images = keras.Input((None, None, 3))
+    logits = keras.layers.Conv2D(K, 1, name="logits")(features(keras.layers.Rescaling(0.01)(images)))
+    plain = keras.Model(images, logits)
+    up = keras.Model(images, keras.layers.UpSampling2D(4, interpolation="bilinear")(logits))
+    nested = any_size(plain, multiple=8)
+    sequential = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(K, 1, name="logits")])
+    for model in (plain, up, nested):
+        before = plain.get_layer("logits").bias.numpy()
+        assert logits_bias(model, (32, 32)) is plain.get_layer("logits").bias
+        np.testing.assert_array_equal(plain.get_layer("logits").bias.numpy(), before)
+    assert logits_bias(sequential, CROP) is sequential.get_layer("logits").bias
+
+
+def test_a_model_without_such_a_bias_is_refused() -> None:
+    images = keras.Input((None, None, 3))
+    deep = features(keras.layers.Rescaling(0.01)(images))
+    no_bias = keras.layers.Conv2D(K, 1, use_bias=False, name="bare")(deep)
+    normed = keras.layers.BatchNormalization(name="norm")(no_bias)
+    logits = keras.layers.Conv2D(K, 1, name="logits")(deep)
+    for output, message in (
+        (no_bias, "'bare' without such a bias"),
+        (normed, "'norm' without such a bias"),
+        (deep, "ends with 'features'|changes what 'features'"),
+        (keras.layers.Softmax()(logits), "changes what 'logits' adds"),
+        (keras.layers.Concatenate()([logits[..., :1], logits[..., 1:] * 2.0]), "changes what 'logits' adds|no layer"),
+    ):
+        with pytest.raises(UserError, match=message):
+            logits_bias(keras.Model(images, output), CROP)
+
+    class Opaque(keras.Model):
+        output_shape = (None, None, None, K)
+
+        def call(self, x: tf.Tensor) -> tf.Tensor:
+            return x
+
+    with pytest.raises(UserError, match="no layer with weights"):
+        logits_bias(Opaque(), CROP)
