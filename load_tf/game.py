@@ -95,7 +95,9 @@ class AdversarialGame:
             self.best = Snapshot(segmentor.variables)
             self.present = Snapshot(segmentor.variables)
             self.average = Snapshot(segmentor.variables) if players.adversarial.average else None
-        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy)
+        # The hold-out's: what is trained is what is scored.
+        convention = evaluator.convention
+        arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy, convention)
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
         if self.discriminator is not None:
             self.discriminator_trainer = DiscriminatorTrainer(
@@ -107,7 +109,7 @@ class AdversarialGame:
         self.start.take()
         if self.average:
             self.average.take()
-        self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid), strategy)
+        self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid, convention), strategy)
         self.sets: dict[str, LabelMapSet] = {}
         self.updates = 0
         self.progress: DiscriminatorProgress | None = None

@@ -23,7 +23,9 @@ class CrossEntropyOnly(Method):
         return None
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> SegmentorTrainer:
-        return SupervisedTrainer(arena.segmentor, arena.settings, arena.crop, arena.num_classes, arena.strategy)
+        return SupervisedTrainer(
+            arena.segmentor, arena.settings, arena.crop, arena.num_classes, arena.strategy, arena.convention
+        )
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         return alternating.play(game, settings, state, adversary=False)

@@ -11,6 +11,7 @@ from load_tf.conditioning import Sampling
 from load_tf.data.grid import Size
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.lookahead import Game, Lookahead, State
+from load_tf.segmentors.convention import Convention
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 
@@ -25,6 +26,7 @@ class Arena:
     crop: Size
     num_classes: int
     strategy: tf.distribute.Strategy
+    convention: Convention
 
     def adversary(
         self, make: Callable[..., AdversarialTrainer], discriminator: ConditionalDiscriminator | None
@@ -39,6 +41,7 @@ class Arena:
             self.crop,
             self.num_classes,
             self.strategy,
+            self.convention,
         )
 
 

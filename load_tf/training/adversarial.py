@@ -15,6 +15,7 @@ from load_tf.data.grid import GridExamples, Size
 from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.label_maps import image_order, stream
 from load_tf.randomness import key
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
@@ -53,9 +54,10 @@ class AdversarialTrainer(SegmentorTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
     ) -> None:
         self.discriminator, self.sampling, self.saturating = discriminator, sampling, settings.saturating
-        super().__init__(segmentor, settings, crop, num_classes, strategy)
+        super().__init__(segmentor, settings, crop, num_classes, strategy, convention)
 
     @property
     def networks(self) -> list[keras.Layer]:
@@ -66,7 +68,7 @@ class AdversarialTrainer(SegmentorTrainer):
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
-        on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size)
+        on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size, self.convention)
         place = RowsOf(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         maps = sample_maps(on_grid, self.sampling, batch["key"], place)
         inputs = self.discriminator.inputs(batch["grid_images"], maps * visible[..., None])
@@ -145,13 +147,16 @@ def adversarial_batches(
     )
 
 
-def map_maker(segmentor: Callable[..., tf.Tensor], crop: Size, grid: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def map_maker(
+    segmentor: Callable[..., tf.Tensor], crop: Size, grid: int, convention: Convention = OFFICIAL
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """A traced function from padded images to the label maps on the grid that the buffer stores.
 
     Args:
       segmentor: (images, training=False) -> logits [B, h, w, K].
       crop: the padded height and width.
       grid: points along each axis.
+      convention: the segmentor's.
 
     Returns:
       float32 [B, H, W, 3] -> uint8 [B, G, G]: the arg-max of the logits that the adversarial step samples from (up to
@@ -160,7 +165,7 @@ def map_maker(segmentor: Callable[..., tf.Tensor], crop: Size, grid: int) -> Cal
 
     @tf.function(input_signature=[tf.TensorSpec([None, *crop, 3], tf.float32)])
     def maps(images: tf.Tensor) -> tf.Tensor:
-        logits = logits_on_grid(segmentor(images, training=False), crop, grid)
+        logits = logits_on_grid(segmentor(images, training=False), crop, grid, convention)
         return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     return maps

@@ -14,6 +14,7 @@ import tensorflow as tf
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
 from load_tf.precision import LossScale
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import differentiable
 from load_tf.training.checkpointing import CheckpointedNetwork
 from load_tf.training.replicas import Batch, Parts, take_global_gradients
@@ -89,10 +90,11 @@ class SegmentorTrainer(orbit.StandardTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
     ) -> None:
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
-        self.crop, self.num_classes, self.strategy = crop, num_classes, strategy
+        self.crop, self.num_classes, self.strategy, self.convention = crop, num_classes, strategy, convention
         self.forward = differentiable(segmentor)
         self.checkpointed = CheckpointedNetwork(self.forward, crop) if settings.checkpointing else None
         self.trained = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]

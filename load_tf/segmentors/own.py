@@ -1,0 +1,187 @@
+"""A user's own Keras model as a segmentor: what it takes, and how its logits lie, found by trying it.
+
+Both ways in use this: `load_tf.run` and the gin configurable `keras_model`.
+"""
+
+import math
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from load_tf.errors import UserError
+from load_tf.segmentors.any_shape import flat_layers, for_any_size
+from load_tf.segmentors.any_size import CutToImages, PadToMultiple
+from load_tf.segmentors.convention import OFFICIAL, UPSAMPLINGS, Convention
+from load_tf.segmentors.labelling import PADDING_VALUE, Size
+from load_tf.segmentors.layers import AlignedResize, DepthwiseConv
+from load_tf.segmentors.segmentor import Segmentor
+
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_PROBE = (256, 320)
+"""A size that all of these divide."""
+
+_REFUSED = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
+"""What Keras and TensorFlow raise where shapes don't fit."""
+
+
+def keras_segmentor(
+    model: keras.Model,
+    pretrained: bool,
+    description: str,
+    convention: Convention | str | None = None,
+    holds: Size | None = None,
+) -> Segmentor:
+    """The model as LoAd needs it, tried on grey images.
+
+    Args:
+      model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K].
+      pretrained: False to train it in stage 1 first.
+      description: one line for people.
+      convention: the model's; only its `upsampling`, "aligned" or "half_pixel", to have the sizes found; None: all is
+        found: networks of load_tf's own layers are official ones, all others have half-pixel centres.
+      holds: (height, width) that a network which takes one size only has to take at least; None: nobody knows.
+
+    Returns:
+      The segmentor, whose model shares all weights with the given one, and is it where that takes any size.
+
+    Raises:
+      UserError: it is no segmentor, gives probabilities, or does not take the convention's sizes.
+    """
+    official = convention is None and is_official(model)
+    network, run, needed = _for_any_size(model)
+    largest = None
+    if run is None:
+        network, (largest, logits) = model, _one_size(model, holds)
+        size = largest
+    else:
+        size = _PROBE
+        logits = run(size)
+    _check_logits(logits)
+    stride = max(1, round(size[0] / logits.shape[1]))
+    chosen = OFFICIAL if official else _convention(convention, stride, needed)
+    doubt = None if official or largest is not None else _doubt(chosen, stride, needed)
+    return Segmentor(
+        network,
+        pretrained,
+        description,
+        stride,
+        convention=chosen,
+        largest=largest,
+        full_resolution=logits.shape[1:3] == size,
+        doubt=doubt,
+    )
+
+
+def is_official(model: keras.Model) -> bool:
+    """Whether a model is made of load_tf's own layers, and so takes 16 k + 1 pixels and has aligned corners."""
+    if any(isinstance(layer, CutToImages) for layer in model.layers):
+        return False  # `any_size` around it has brought its logits to the images' size already.
+    return any(isinstance(layer, AlignedResize | DepthwiseConv) for layer in flat_layers(model))
+
+
+def _for_any_size(model: keras.Model) -> tuple[keras.Model, Callable[[Size], np.ndarray] | None, int]:
+    """The network that takes any size, what runs it on a grey image, and the multiple its sizes have to be of.
+
+    What runs it is None for a network that takes one size only.
+    """
+    if any(isinstance(layer, PadToMultiple) and layer.size is not None for layer in model.layers):
+        return model, None, 1
+    network = for_any_size(model)
+    try:
+        run = _on_grey(network)
+    except _REFUSED:
+        return model, None, 1
+    for multiple in _MULTIPLES:
+        # Odd multiples, so that a network that needs larger ones refuses them.
+        try:
+            run((_PROBE[0] // 2 + multiple, _PROBE[0] // 2 + 3 * multiple))
+        except _REFUSED:
+            continue
+        return network, run, multiple
+    return model, None, 1
+
+
+def _on_grey(network: keras.Model, size: Size | None = None) -> Callable[[Size], np.ndarray]:
+    """A function from a size to the logits [1, h, w, K] of a grey image, traced for that size or for any."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *(size or (None, None)), 3], tf.float32)])
+    def traced(images: tf.Tensor) -> tf.Tensor:
+        return network(images, training=False)
+
+    if not isinstance(traced.get_concrete_function().structured_outputs, tf.Tensor | tf.TensorSpec):
+        raise UserError(f"the model {network.name!r} gives several outputs; expected logits [B, h, w, K] alone.")
+    return lambda grey: traced(tf.fill([1, *grey, 3], PADDING_VALUE)).numpy()
+
+
+def _one_size(model: keras.Model, holds: Size | None) -> tuple[Size, np.ndarray]:
+    """The size that a network takes which does not take any, and its logits for a grey image of it."""
+    fixed = _fixed_size(model)
+    if fixed is None and holds is None:
+        raise UserError(
+            f"the model {model.name!r} takes no images of unknown size; expected one with an Input of a fixed size."
+        )
+    candidates = [fixed] if fixed else []
+    if holds is not None and not fixed:
+        candidates = [
+            (conv.next(holds[0]), conv.next(holds[1])) for conv in (Convention(multiple=m) for m in _MULTIPLES)
+        ]
+    failure: Exception | None = None
+    for size in dict.fromkeys(candidates):
+        try:
+            return size, _on_grey(model, size)(size)
+        except _REFUSED as error:
+            failure = failure or error
+    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
+    raise UserError(
+        f"the model can't label an image of {candidates[0][0]} x {candidates[0][1]} pixels: {reason}"
+    ) from failure
+
+
+def _fixed_size(model: keras.Model) -> Size | None:
+    for layer in model.layers:
+        if isinstance(layer, PadToMultiple) and layer.size is not None:
+            return layer.size[0], layer.size[1]
+    inputs = getattr(model, "inputs", None)
+    if inputs and len(inputs[0].shape) == 4 and None not in inputs[0].shape[1:3]:
+        return tuple(inputs[0].shape[1:3])
+    return None
+
+
+def _check_logits(logits: np.ndarray) -> None:
+    if logits.ndim != 4 or logits.shape[0] != 1 or logits.shape[-1] < 2:
+        raise UserError(f"the model gives {list(logits.shape)} for one image; expected logits [1, h, w, K].")
+    if logits.min() >= 0 and np.allclose(logits.sum(-1), 1, atol=1e-3):
+        raise UserError("the model gives probabilities; expected logits: take the soft-max at its end off.")
+
+
+def _convention(wish: Convention | str | None, stride: int, needed: int) -> Convention:
+    if wish is None or wish == "half_pixel":
+        return _half_pixel(stride, needed)
+    if wish == "aligned":
+        wish = _aligned(stride)
+    if isinstance(wish, str):
+        raise UserError(f"the up-sampling is {wish!r}; expected one of {', '.join(map(repr, UPSAMPLINGS))}.")
+    if needed == 1:
+        return wish
+    if wish.offset % needed:
+        raise UserError(f"the model takes multiples of {needed} pixels only; its convention's sizes are {wish.sizes}.")
+    multiple = math.lcm(wish.multiple, needed)
+    return Convention(wish.upsampling, multiple, wish.offset, any_crop=False)
+
+
+def _half_pixel(stride: int, needed: int) -> Convention:
+    """Keras' own: SAME padding, so that any crop can be taken as it is unless the network needs multiples."""
+    return Convention("half_pixel", math.lcm(stride, needed), any_crop=needed == 1)
+
+
+def _aligned(stride: int) -> Convention:
+    return Convention("aligned", max(OFFICIAL.multiple, stride), 1)
+
+
+def _doubt(chosen: Convention, stride: int, needed: int) -> Convention | None:
+    """The other convention, where the network takes its sizes."""
+    if chosen.upsampling == "aligned":
+        return _half_pixel(stride, needed)
+    return _aligned(stride) if needed == 1 else None
