@@ -48,8 +48,8 @@ def better_convention(plan: Plan, holdout: Split) -> str | None:
     setting = f"{other.upsampling!r}, {other.multiple}, {other.offset}"
     return (
         f"the segmentor scores {score:.2f} on {len(some)} hold-out images of {_words(other, crop)}, but {present:.2f} "
-        f"as it is run, with {_words(plan.segmentor.convention, plan.experiment.crop)}: if it was trained that way, say "
-        f"so with keras_model.upsampling = {other.upsampling!r}, or convention=load_tf.Convention({setting})"
+        f"as it is run, with {_words(plan.segmentor.convention, plan.experiment.crop)}: if it was trained that way, "
+        f"say so with keras_model.upsampling = {other.upsampling!r}, or convention=load_tf.Convention({setting})"
     )
 
 

@@ -130,7 +130,8 @@ def _replacement(layer: keras.layers.Layer) -> ResizeByFactor | None:
         return ResizeByFactor(tuple(layer.size), layer.interpolation, **options)
     if type(layer) is keras.layers.Resizing:
         plain = not (layer.antialias or layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio)
-        if plain and layer.data_format == "channels_last" and (factors := _factors(layer)):
+        factors = _factors(layer) if plain and layer.data_format == "channels_last" else None
+        if factors is not None:
             return ResizeByFactor(factors, layer.interpolation, **options)
     return None
 

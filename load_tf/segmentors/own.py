@@ -3,6 +3,7 @@
 Both ways in use this: `load_tf.run` and the gin configurable `keras_model`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -50,18 +51,18 @@ def keras_segmentor(
       UserError: it is no segmentor, gives probabilities, or does not take the convention's sizes.
     """
     official = convention is None and is_official(model)
-    network, run, needed = _for_any_size(model)
-    largest = None
-    if run is None:
-        network, (largest, logits) = model, _one_size(model, holds)
-        size = largest
+    network, run = _for_any_size(model)
+    sizes = _Sizes() if run is None else _sizes(network, run)
+    if run is not None and sizes is not None:
+        largest, (size, logits) = None, (_PROBE, run(_PROBE))
     else:
-        size = _PROBE
-        logits = run(size)
+        network, sizes = model, _Sizes()
+        size, logits = _one_size(model, holds)
+        largest = size
     _check_logits(logits)
-    stride = max(1, round(size[0] / logits.shape[1]))
-    chosen = OFFICIAL if official else _convention(convention, stride, needed)
-    doubt = None if official or largest is not None else _doubt(chosen, stride, needed)
+    stride = _stride(size, logits)
+    chosen = OFFICIAL if official else _convention(convention, sizes)
+    doubt = None if official or largest is not None else _doubt(chosen, sizes)
     return Segmentor(
         network,
         pretrained,
@@ -81,26 +82,51 @@ def is_official(model: keras.Model) -> bool:
     return any(isinstance(layer, AlignedResize | DepthwiseConv) for layer in flat_layers(model))
 
 
-def _for_any_size(model: keras.Model) -> tuple[keras.Model, Callable[[Size], np.ndarray] | None, int]:
-    """The network that takes any size, what runs it on a grey image, and the multiple its sizes have to be of.
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """What sizes a network takes.
 
-    What runs it is None for a network that takes one size only.
+    Attributes:
+      needed: it takes multiples of so many pixels only.
+      exact: at multiples of so many pixels each logit stands for a whole number of them.
     """
+
+    needed: int = 1
+    exact: int = 1
+
+
+def _for_any_size(model: keras.Model) -> tuple[keras.Model, Callable[[Size], np.ndarray] | None]:
+    """The network that takes any size, and what runs it on a grey image; None if it takes one size only."""
     if any(isinstance(layer, PadToMultiple) and layer.size is not None for layer in model.layers):
-        return model, None, 1
+        return model, None
     network = for_any_size(model)
     try:
-        run = _on_grey(network)
+        return network, _on_grey(network)
     except _REFUSED:
-        return model, None, 1
+        return model, None
+
+
+def _sizes(network: keras.Model, run: Callable[[Size], np.ndarray]) -> _Sizes | None:
+    """Tries sizes; None if the network takes none of them."""
+    needed = 0
     for multiple in _MULTIPLES:
         # Odd multiples, so that a network that needs larger ones refuses them.
+        size = (_PROBE[0] // 2 + multiple, _PROBE[0] // 2 + 3 * multiple)
         try:
-            run((_PROBE[0] // 2 + multiple, _PROBE[0] // 2 + 3 * multiple))
+            if getattr(network, "inputs", None):
+                # So Keras sees what does not fit, without TensorFlow's words on the terminal.
+                network.compute_output_spec(keras.KerasTensor((1, *size, 3)))
+            logits = run(size)
         except _REFUSED:
             continue
-        return network, run, multiple
-    return model, None, 1
+        needed = needed or multiple
+        if logits.ndim != 4 or not any(side % have for side, have in zip(size, logits.shape[1:3], strict=True)):
+            return _Sizes(needed, multiple)
+    return _Sizes(needed, needed) if needed else None
+
+
+def _stride(size: Size, logits: np.ndarray) -> int:
+    return max(1, round(size[0] / logits.shape[1]))
 
 
 def _on_grey(network: keras.Model, size: Size | None = None) -> Callable[[Size], np.ndarray]:
@@ -156,32 +182,33 @@ def _check_logits(logits: np.ndarray) -> None:
         raise UserError("the model gives probabilities; expected logits: take the soft-max at its end off.")
 
 
-def _convention(wish: Convention | str | None, stride: int, needed: int) -> Convention:
+def _convention(wish: Convention | str | None, sizes: _Sizes) -> Convention:
     if wish is None or wish == "half_pixel":
-        return _half_pixel(stride, needed)
+        return _half_pixel(sizes)
     if wish == "aligned":
-        wish = _aligned(stride)
+        wish = _aligned(sizes)
     if isinstance(wish, str):
         raise UserError(f"the up-sampling is {wish!r}; expected one of {', '.join(map(repr, UPSAMPLINGS))}.")
-    if needed == 1:
+    if sizes.needed == 1:
         return wish
-    if wish.offset % needed:
-        raise UserError(f"the model takes multiples of {needed} pixels only; its convention's sizes are {wish.sizes}.")
-    multiple = math.lcm(wish.multiple, needed)
-    return Convention(wish.upsampling, multiple, wish.offset, any_crop=False)
+    if wish.offset % sizes.needed:
+        raise UserError(
+            f"the model takes multiples of {sizes.needed} pixels only, but its convention's sizes are {wish.sizes}."
+        )
+    return Convention(wish.upsampling, math.lcm(wish.multiple, sizes.needed), wish.offset, any_crop=False)
 
 
-def _half_pixel(stride: int, needed: int) -> Convention:
-    """Keras' own: SAME padding, so that any crop can be taken as it is unless the network needs multiples."""
-    return Convention("half_pixel", math.lcm(stride, needed), any_crop=needed == 1)
+def _half_pixel(sizes: _Sizes) -> Convention:
+    """Keras' own: with SAME padding any crop can be taken as it is, unless the network needs multiples."""
+    return Convention("half_pixel", sizes.exact, any_crop=sizes.needed == 1)
 
 
-def _aligned(stride: int) -> Convention:
-    return Convention("aligned", max(OFFICIAL.multiple, stride), 1)
+def _aligned(sizes: _Sizes) -> Convention:
+    return Convention("aligned", max(OFFICIAL.multiple, sizes.exact), 1)
 
 
-def _doubt(chosen: Convention, stride: int, needed: int) -> Convention | None:
+def _doubt(chosen: Convention, sizes: _Sizes) -> Convention | None:
     """The other convention, where the network takes its sizes."""
     if chosen.upsampling == "aligned":
-        return _half_pixel(stride, needed)
-    return _aligned(stride) if needed == 1 else None
+        return _half_pixel(sizes)
+    return _aligned(sizes) if sizes.needed == 1 else None
