@@ -24,7 +24,8 @@ from load_tf.lookahead import Lookahead
 from load_tf.plan import Experiment, Plan, Runtime
 from load_tf.run_directory import arrays_of_run
 from load_tf.segmentors.convention import OFFICIAL, Convention
-from load_tf.segmentors.own import keras_segmentor
+from load_tf.segmentors.own import OwnModel
+from load_tf.segmentors.segmentor import Segmentor
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
@@ -102,14 +103,8 @@ def run(
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
     """
     splits = {"train": as_split(training, "train"), "validation": as_split(validation, "validation")}
-    sizes = _sizes(splits.values())
-    description = f"Keras model {model.name} ({model.count_params():,} parameters)"
-    largest = max(height for height, _ in sizes), max(width for _, width in sizes)
-    if crop is not None:
-        Convention().check_crop(tuple(crop))
-    segmentor = keras_segmentor(model, pretrained, description, convention, crop or largest)
-    crop = segmentor.crop((crop[0], crop[1])) if crop else segmentor.crop_for(sizes)
-    dataset = _dataset(splits, int(segmentor.model.compute_output_shape((1, *crop, 3))[-1]), class_names, colours)
+    segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
+    dataset = _dataset(splits, num_classes, class_names, colours)
     if holdout_images is None:
         holdout_images = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
@@ -161,6 +156,27 @@ def _dataset(
 
 def _same(thing: Any) -> Any:
     return thing
+
+
+def _segmentor(
+    model: keras.Model, pretrained: bool, convention: Convention | None, crop: Size | None, sizes: set[Size]
+) -> tuple[Segmentor, Size, int]:
+    """The model as LoAd needs it, the crop, and K.
+
+    Args:
+      model: the user's.
+      pretrained: whether it can segment.
+      convention: the user's, or None.
+      crop: the user's, or None.
+      sizes: (height, width) of all images.
+    """
+    if crop is not None:
+        Convention().check_crop(tuple(crop))
+        crop = (crop[0], crop[1])
+    own = OwnModel(model, crop or (max(height for height, _ in sizes), max(width for _, width in sizes)))
+    description = f"Keras model {model.name} ({model.count_params():,} parameters)"
+    segmentor = own.segmentor(pretrained, description, convention)
+    return segmentor, segmentor.crop(crop) if crop else segmentor.crop_for(sizes), own.num_classes
 
 
 def _sizes(splits: Iterable[Split]) -> set[Size]:

@@ -10,7 +10,7 @@ import keras
 from load_tf.errors import UserError
 from load_tf.segmentors.convention import Convention
 from load_tf.segmentors.labelling import Size
-from load_tf.segmentors.own import keras_segmentor
+from load_tf.segmentors.own import OwnModel
 from load_tf.segmentors.segmentor import Segmentor
 
 
@@ -58,7 +58,7 @@ def keras_model(
         aligned = upsampling == "aligned"
         convention = Convention(upsampling or "half_pixel", multiple, 1 if aligned else 0)
     try:
-        return keras_segmentor(model, pretrained, f"Keras model {model.name} from {path}", convention, crop)
+        return OwnModel(model, crop).segmentor(pretrained, f"Keras model {model.name} from {path}", convention)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

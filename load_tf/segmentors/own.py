@@ -27,52 +27,64 @@ _REFUSED = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
 """What Keras and TensorFlow raise where shapes don't fit."""
 
 
-def keras_segmentor(
-    model: keras.Model,
-    pretrained: bool,
-    description: str,
-    convention: Convention | str | None = None,
-    holds: Size | None = None,
-) -> Segmentor:
-    """The model as LoAd needs it, tried on grey images.
+class OwnModel:
+    """A user's model, tried on grey images.
 
-    Args:
-      model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K].
-      pretrained: False to train it in stage 1 first.
-      description: one line for people.
-      convention: the model's; only its `upsampling`, "aligned" or "half_pixel", to have the sizes found; None: all is
-        found: networks of load_tf's own layers are official ones, all others have half-pixel centres.
-      holds: (height, width) that a network which takes one size only has to take at least; None: nobody knows.
-
-    Returns:
-      The segmentor, whose model shares all weights with the given one, and is it where that takes any size.
-
-    Raises:
-      UserError: it is no segmentor, gives probabilities, or does not take the convention's sizes.
+    Attributes:
+      network: what runs: the model, or its graph of layers without what binds it to a size; all weights are shared.
+      largest: the only (height, width) it takes; None: any.
+      num_classes: K.
     """
-    official = convention is None and is_official(model)
-    network, run = _for_any_size(model)
-    sizes = _Sizes() if run is None else _sizes(network, run)
-    if run is not None and sizes is not None:
-        largest, (size, logits) = None, (_PROBE, run(_PROBE))
-    else:
-        network, sizes = model, _Sizes()
-        size, logits = _one_size(model, holds)
-        largest = size
-    _check_logits(logits)
-    stride = _stride(size, logits)
-    chosen = OFFICIAL if official else _convention(convention, sizes)
-    doubt = None if official or largest is not None else _doubt(chosen, sizes)
-    return Segmentor(
-        network,
-        pretrained,
-        description,
-        stride,
-        convention=chosen,
-        largest=largest,
-        full_resolution=logits.shape[1:3] == size,
-        doubt=doubt,
-    )
+
+    def __init__(self, model: keras.Model, holds: Size | None = None) -> None:
+        """Tries it.
+
+        Args:
+          model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K].
+          holds: (height, width) that a network which takes one size only has to take at least; None: nobody knows.
+
+        Raises:
+          UserError: it is no segmentor, or gives probabilities.
+        """
+        self._official = is_official(model)
+        self.network, run = _for_any_size(model)
+        sizes = _sizes(run) if run is not None else None
+        if run is not None and sizes is not None:
+            self.largest, (size, logits) = None, (_PROBE, run(_PROBE))
+        else:
+            self.network = model
+            size, logits = _one_size(model, holds)
+            self.largest = size
+        _check_logits(logits)
+        self._sizes = sizes or _Sizes()
+        self._stride = max(1, round(size[0] / logits.shape[1]))
+        self._full_resolution = logits.shape[1:3] == size
+        self.num_classes = int(logits.shape[-1])
+
+    def segmentor(self, pretrained: bool, description: str, convention: Convention | str | None = None) -> Segmentor:
+        """The model as LoAd needs it.
+
+        Args:
+          pretrained: False to train it in stage 1 first.
+          description: one line for people.
+          convention: the model's; only its `upsampling`, "aligned" or "half_pixel", to have the sizes found; None: all
+            is found: networks of load_tf's own layers are official ones, all others have half-pixel centres.
+
+        Raises:
+          UserError: the network does not take the convention's sizes.
+        """
+        official = convention is None and self._official
+        chosen = OFFICIAL if official else _convention(convention, self._sizes)
+        return Segmentor(
+            self.network,
+            pretrained,
+            description,
+            self._stride,
+            convention=chosen,
+            largest=self.largest,
+            full_resolution=self._full_resolution,
+            doubt=None if official or self.largest is not None else _doubt(chosen, self._sizes),
+        )
 
 
 def is_official(model: keras.Model) -> bool:
@@ -106,16 +118,13 @@ def _for_any_size(model: keras.Model) -> tuple[keras.Model, Callable[[Size], np.
         return model, None
 
 
-def _sizes(network: keras.Model, run: Callable[[Size], np.ndarray]) -> _Sizes | None:
+def _sizes(run: Callable[[Size], np.ndarray]) -> _Sizes | None:
     """Tries sizes; None if the network takes none of them."""
     needed = 0
     for multiple in _MULTIPLES:
         # Odd multiples, so that a network that needs larger ones refuses them.
         size = (_PROBE[0] // 2 + multiple, _PROBE[0] // 2 + 3 * multiple)
         try:
-            if getattr(network, "inputs", None):
-                # So Keras sees what does not fit, without TensorFlow's words on the terminal.
-                network.compute_output_spec(keras.KerasTensor((1, *size, 3)))
             logits = run(size)
         except _REFUSED:
             continue
@@ -123,10 +132,6 @@ def _sizes(network: keras.Model, run: Callable[[Size], np.ndarray]) -> _Sizes | 
         if logits.ndim != 4 or not any(side % have for side, have in zip(size, logits.shape[1:3], strict=True)):
             return _Sizes(needed, multiple)
     return _Sizes(needed, needed) if needed else None
-
-
-def _stride(size: Size, logits: np.ndarray) -> int:
-    return max(1, round(size[0] / logits.shape[1]))
 
 
 def _on_grey(network: keras.Model, size: Size | None = None) -> Callable[[Size], np.ndarray]:
