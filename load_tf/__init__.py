@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "AdversarialTraining": "load_tf.training.segmentor",
+    "Convention": "load_tf.segmentors.convention",
     "Discriminator": "load_tf.discriminator",
     "DiscriminatorTraining": "load_tf.training.discriminator",
     "Lookahead": "load_tf.lookahead",

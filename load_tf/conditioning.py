@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from load_tf.data.grid import Size, grid_points
 from load_tf.errors import UserError
+from load_tf.segmentors.convention import OFFICIAL, Convention
 
 IMAGE_RANGE = (0.25, 1.0)
 """Strictly positive, so that 0 means only "not this class" (with [-1, 1] it would be mid-grey as well)."""
@@ -78,18 +79,23 @@ def one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
     return tf.one_hot(tf.cast(labels, tf.int32), num_classes)
 
 
-def interpolation_matrix(size: int, crop: int, grid: int) -> np.ndarray:
-    """Bilinear interpolation with aligned corners from `size` logits to the grid's pixels of a crop, along one axis.
+def interpolation_matrix(size: int, crop: int, grid: int, convention: Convention = OFFICIAL) -> np.ndarray:
+    """Bilinear interpolation from `size` logits to the grid's pixels of a crop, along one axis.
 
     Args:
-      size: logits along the axis; the first and last lie on the first and last pixel of the crop.
+      size: logits along the axis.
       crop: pixels along the axis.
       grid: points along the axis.
+      convention: where the logits lie. With aligned corners the first and last on the first and last pixel of the crop;
+        with half-pixel centres each in the middle of `crop / size` pixels, and what is beyond the outermost is theirs.
 
     Returns:
       float32 [grid, size]; each row has at most two entries, which add up to 1.
     """
-    position = grid_points(crop, grid) * ((size - 1) / max(crop - 1, 1))
+    if convention.upsampling == "aligned":
+        position = grid_points(crop, grid) * ((size - 1) / max(crop - 1, 1))
+    else:
+        position = np.clip((grid_points(crop, grid) + 0.5) * (size / crop) - 0.5, 0, size - 1)
     lower = np.clip(np.floor(position).astype(np.int64), 0, max(size - 2, 0))
     upper = np.minimum(lower + 1, size - 1)
     weight = position - lower
@@ -99,7 +105,7 @@ def interpolation_matrix(size: int, crop: int, grid: int) -> np.ndarray:
     return matrix.astype(np.float32)
 
 
-def logits_on_grid(logits: tf.Tensor, crop: Size, grid: int) -> tf.Tensor:
+def logits_on_grid(logits: tf.Tensor, crop: Size, grid: int, convention: Convention = OFFICIAL) -> tf.Tensor:
     """Interpolates logits at the grid's pixels alone, instead of at every pixel of the crop.
 
     Two small matrix products, one per axis; what the evaluator would up-sample and the discriminator throw away is
@@ -109,13 +115,14 @@ def logits_on_grid(logits: tf.Tensor, crop: Size, grid: int) -> tf.Tensor:
       logits: [B, h, w, K] float, a segmentor's output for padded crops; h and w static.
       crop: the padded height and width.
       grid: points along each axis.
+      convention: the segmentor's.
 
     Returns:
       float32 [B, G, G, K].
     """
     logits = tf.cast(logits, tf.float32)
-    rows = tf.constant(interpolation_matrix(logits.shape[1], crop[0], grid))
-    columns = tf.constant(interpolation_matrix(logits.shape[2], crop[1], grid))
+    rows = tf.constant(interpolation_matrix(logits.shape[1], crop[0], grid, convention))
+    columns = tf.constant(interpolation_matrix(logits.shape[2], crop[1], grid, convention))
     return tf.einsum("gh,bhwk,xw->bgxk", rows, logits, columns, optimize="optimal")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from load_tf import disk_use, health, workers
+from load_tf import disk_use, doubt, health, workers
 from load_tf.data.dataset import Joined, Split, Subset
 from load_tf.data.files import refuse_duplicates
 from load_tf.data.preparation import draw_holdout, prepare_all
@@ -74,6 +74,8 @@ def _run(plan: Plan, run_dir: str | Path, config: str) -> None:
         terminal.say(f"resuming {directory.path} from commit {directory.state['commit']}.")
         for event in directory.journal():
             terminal.remember(event)
+    if plan.segmentor.limit is not None:
+        terminal.say(f"{plan.segmentor.limit}; larger images are refused.")
     data = read_data(plan)
     counts = (len(split) for split in (data.training, data.holdout, data.validation))
     terminal.say(disk_use.sentence(plan, directory.path, *counts))
@@ -106,6 +108,11 @@ def train(
         arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
         return
     _make_baseline(plan, data, directory, holdout, listen)
+    # Before the first commit of the game, so that a run that is resumed later does not say it again.
+    if plan.segmentor.pretrained and directory.state["phase"] == "baseline":
+        found = doubt.better_convention(plan, data.holdout)
+        if found is not None:
+            listen(directory.record("warning", cycle=0, text=found))
     game = _play(plan, data, directory, holdout, listen)
     game.start.put_back()
 
@@ -156,7 +163,7 @@ def _stage_one(
     """Cross-entropy, epoch by epoch; a commit ends each, and the best on the hold-out becomes the baseline."""
     model, settings, seed = plan.segmentor.model, plan.stage_one, plan.experiment.seed
     steps = steps_per_epoch(len(data.training), settings)
-    trainer = CrossEntropyTrainer(model, settings, steps * settings.epochs, plan.strategy)
+    trainer = CrossEntropyTrainer(model, settings, steps * settings.epochs, plan.strategy, plan.segmentor.convention)
     best = Snapshot(model.variables)
     state: dict[str, Any] = {"phase": "stage_one", "epoch": 0, "best": None}
     if directory.state:

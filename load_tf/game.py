@@ -105,8 +105,9 @@ class AdversarialGame:
             self.averaging = method.averaging(players.adversarial)
             self.average = Snapshot(segmentor.variables) if self.averaging else None
         updates = None if max_iterations is None else max_iterations * players.adversarial.updates_per_iteration
+        # The convention is the hold-out's: what is trained is what is scored.
         arena = Arena(
-            *(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy),
+            *(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy, evaluator.convention),
             *(training, evaluator, stage_one, updates),
         )
         if self.discriminator is not None:
@@ -117,7 +118,7 @@ class AdversarialGame:
         self.start.take()
         if self.average:
             self.average.take()
-        self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid), strategy)
+        self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid, evaluator.convention), strategy)
         self.sets: dict[str, LabelMapSet] = {}
         self.updates = 0
         self.progress: DiscriminatorProgress | None = None

@@ -3,12 +3,11 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from load_tf import experiment
@@ -24,7 +23,8 @@ from load_tf.game import Players
 from load_tf.lookahead import Lookahead
 from load_tf.plan import Experiment, Plan, Runtime
 from load_tf.run_directory import arrays_of_run
-from load_tf.segmentors.any_size import any_size
+from load_tf.segmentors.convention import OFFICIAL, Convention
+from load_tf.segmentors.own import OwnModel
 from load_tf.segmentors.segmentor import Segmentor
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
@@ -36,7 +36,7 @@ class Result:
     """What a run found.
 
     Attributes:
-      model: the segmentor with LoAd's weights: the model that was given, or a wrapper that shares its weights.
+      model: the model that was given, with LoAd's weights.
       summary: `report/summary.json`: scores on all images, on the hold-out and on the untouched ones.
       run_dir: the run's folder, with the report, the tables and the SavedModel.
     """
@@ -56,6 +56,7 @@ def run(
     colours: Sequence[tuple[int, int, int]] | None = None,
     pretrained: bool = True,
     crop: Size | None = None,
+    convention: Convention | None = None,
     holdout_images: int | None = None,
     watched_images: int = 100,
     name: str | None = None,
@@ -75,15 +76,18 @@ def run(
     folder of a finished run gives its result.
 
     Args:
-      model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K] (no soft-max). If it does not take sizes of 16 k + 1
-        pixels, it is wrapped in `load_tf.any_size`.
+      model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K] (no soft-max).
       training: images LoAd plays on, as `load_tf.data.pairs.as_split` takes them: (image uint8, label) pairs.
       validation: as `training`; the hold-out, which chooses the model, is drawn from them, the rest stays untouched.
       run_dir: the run's folder; a new one, or that of the same call.
       class_names: K names; None: "class 0", "class 1" and so on.
       colours: K RGB triples; None: the PASCAL VOC palette.
       pretrained: False to train the model by cross-entropy first (stage 1).
-      crop: (height, width) images are padded to, 16 k + 1 each; None: the smallest that holds every image.
+      crop: (height, width) images are padded to; None: the images' own if all have one size, so that nothing is padded,
+        else the smallest that holds every image. Where the model needs multiples of some pixels, the next larger ones.
+      convention: how the model was trained: the sizes images are padded to, and how its logits are up-sampled. None:
+        half-pixel centres, as Keras has them, and the sizes that trying the model finds; load_tf's own networks are
+        official ones, with 16 k + 1 pixels and aligned corners.
       holdout_images: how many validation images decide; None: a third of them, 500 (the paper's) at the most.
       watched_images: how many of the rest are scored whenever the hold-out is, to see whether it speaks for them; they
         decide nothing. 0: none.
@@ -102,9 +106,8 @@ def run(
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
     """
     splits = {"train": as_split(training, "train"), "validation": as_split(validation, "validation")}
-    crop = crop or _smallest_crop(splits.values())
-    segmentor = _segmentor(model, crop, pretrained)
-    dataset = _dataset(splits, int(segmentor.model.compute_output_shape((1, *crop, 3))[-1]), class_names, colours)
+    segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
+    dataset = _dataset(splits, num_classes, class_names, colours)
     a_third = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
         discriminator or Discriminator(),
@@ -137,7 +140,7 @@ def run(
     config = _as_text(plan, splits)
     experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config)
     _put_result_back(segmentor.model, run_dir)
-    return Result(segmentor.model, experiment.read_summary(run_dir), Path(run_dir))
+    return Result(model, experiment.read_summary(run_dir), Path(run_dir))
 
 
 def _dataset(
@@ -158,49 +161,34 @@ def _same(thing: Any) -> Any:
     return thing
 
 
-def _smallest_crop(splits: Any) -> Size:
-    """16 k + 1 pixels per axis, at least those of the largest image."""
-    shapes = [split[index].image.shape for split in splits for index in range(len(split))]
-    height, width = (-(-(max(17, *(shape[axis] for shape in shapes)) - 1) // 16) * 16 + 1 for axis in (0, 1))
-    return height, width
+def _segmentor(
+    model: keras.Model, pretrained: bool, convention: Convention | None, crop: Size | None, sizes: set[Size]
+) -> tuple[Segmentor, Size, int]:
+    """The model as LoAd needs it, the crop, and K.
 
-
-def _segmentor(model: keras.Model, crop: Size, pretrained: bool) -> Segmentor:
-    """The model as LoAd needs it, tried on a grey image.
-
-    Raises:
-      UserError: if it is no segmentor, or gives probabilities.
+    Args:
+      model: the user's.
+      pretrained: whether it can segment.
+      convention: the user's, or None.
+      crop: the user's, or None.
+      sizes: (height, width) of all images.
     """
-    candidates = (
-        functools.partial(_same, model),
-        functools.partial(any_size, model),
-        functools.partial(any_size, model, largest=crop),
-    )
-    first: Exception | None = None
-    for candidate in candidates:
-        try:
-            network = candidate()
-            logits = _grey_logits(network, crop)
-            break
-        except (ValueError, TypeError, tf.errors.OpError) as error:
-            first = first or error
-    else:
-        reason = (str(first).strip().splitlines() or [type(first).__name__])[0]
-        raise UserError(f"the model can't label an image of {crop[0]} x {crop[1]} pixels: {reason}")
-    if logits.ndim != 4 or logits.shape[0] != 1 or logits.shape[-1] < 2:
-        raise UserError(f"the model gives {list(logits.shape)} for one image; expected logits [1, h, w, K].")
-    if logits.min() >= 0 and np.allclose(logits.sum(-1), 1, atol=1e-3):
-        raise UserError("the model gives probabilities; expected logits: take the soft-max at its end off.")
-    stride = max(1, round(crop[0] / logits.shape[1]))
-    description = f"Keras model {network.name} ({network.count_params():,} parameters)"
-    return Segmentor(network, pretrained, description, stride)
+    if crop is not None:
+        Convention().check_crop(tuple(crop))
+        crop = (crop[0], crop[1])
+    own = OwnModel(model, crop or (max(height for height, _ in sizes), max(width for _, width in sizes)))
+    description = f"Keras model {model.name} ({model.count_params():,} parameters)"
+    segmentor = own.segmentor(pretrained, description, convention)
+    return segmentor, segmentor.crop(crop) if crop else segmentor.crop_for(sizes), own.num_classes
 
 
-def _grey_logits(network: keras.Model, crop: Size) -> np.ndarray:
-    """float32 [1, h, w, K] of a grey image, by a graph that is traced for images of any size."""
-    spec = tf.TensorSpec([None, None, None, 3], tf.float32)
-    traced = tf.function(lambda images: network(images, training=False), input_signature=[spec])
-    return traced(tf.fill([1, *crop, 3], 127.5)).numpy()
+def _sizes(splits: Iterable[Split]) -> set[Size]:
+    """(height, width) of all images."""
+    return {
+        (int(shape[0]), int(shape[1]))
+        for split in splits
+        for shape in (split[index].image.shape for index in range(len(split)))
+    }
 
 
 def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
@@ -219,6 +207,8 @@ def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
         # Left out where it is the default, so that runs from before there was the parameter can be resumed.
         chosen.append("watched_images")
     lines += [f"experiment.{field} = {getattr(plan.experiment, field)!r}" for field in chosen]
+    if plan.segmentor.convention != OFFICIAL:
+        lines += [f"# convention: {plan.segmentor.convention}"]
     lines += [f"# segmentor: {plan.segmentor.description}, pretrained: {plan.segmentor.pretrained}"]
     lines += [f"# classes: {', '.join(plan.experiment.dataset.class_names)}"]
     for key, split in splits.items():

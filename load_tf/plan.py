@@ -5,6 +5,7 @@ take plain arguments.
 """
 
 import dataclasses
+import inspect
 import os
 import platform
 from collections.abc import Callable
@@ -43,6 +44,7 @@ from load_tf.methods.method import Method
 from load_tf.methods.step_by_step import StepByStep
 from load_tf.methods.untrained import UntrainedDiscriminator
 from load_tf.methods.weight_averaging import EMA, SWA
+from load_tf.segmentors.convention import Convention
 from load_tf.segmentors.keras_model import keras_model
 from load_tf.segmentors.official import official_deeplab
 from load_tf.segmentors.segmentor import Segmentor
@@ -138,7 +140,8 @@ class Experiment:
       dataset: the data set.
       segmentor: a function from `num_classes` to a `Segmentor`.
       name: for the tables.
-      crop: (height, width) images are padded to, 16 k + 1 each; the paper's is 513 x 513.
+      crop: (height, width) images are padded to, as the segmentor's convention allows: 16 k + 1 each for the official
+        networks; the paper's is 513 x 513.
       training_split: D_t.
       validation_split: what Table 1 is over; the hold-out is drawn from it.
       holdout_images: how many validation images decide on peaks (paper: 500 of 1,449); the rest stays untouched.
@@ -170,10 +173,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "crop", tuple(self.crop))
-        if len(self.crop) != 2 or any(not isinstance(c, int) or c < 17 or c % 16 != 1 for c in self.crop):
-            raise UserError(
-                f"experiment.crop is {self.crop}; expected (height, width), each 16 k + 1, e.g. (513, 513)."
-            )
+        # What else is asked of it, the segmentor knows.
+        Convention().check_crop(self.crop, "experiment.crop")
         for name in ("holdout_images", "evaluation_batch_size", "commit_every"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UserError(f"experiment.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
@@ -210,7 +211,7 @@ class Plan:
     """Every parameter as text, where no gin file gave them; None: gin knows."""
 
     def evaluator(self, split: Split, model: Callable[..., tf.Tensor] | None = None) -> Evaluator:
-        """What scores the segmentor, or a model made of it, on a split."""
+        """What scores the segmentor, or a model made of it, on a split, by the segmentor's convention."""
         experiment = self.experiment
         return Evaluator(
             model or self.segmentor.model,
@@ -218,6 +219,8 @@ class Plan:
             experiment.crop,
             experiment.dataset.num_classes,
             experiment.evaluation_batch_size,
+            convention=self.segmentor.convention,
+            largest=self.segmentor.largest,
             strategy=self.strategy,
         )
 
@@ -236,10 +239,25 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
     experiment = make_experiment()
     parts = {cls: _configured[cls]() for cls in PARAMETERS}
     with strategy.scope():
-        segmentor = experiment.segmentor(num_classes=experiment.dataset.num_classes)
+        segmentor = make_segmentor(experiment)
     refuse_unused_bindings(beside)
+    crop = segmentor.crop(experiment.crop)
+    if crop != experiment.crop:
+        experiment = dataclasses.replace(experiment, crop=crop)
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
     return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy)
+
+
+def make_segmentor(experiment: Experiment) -> Segmentor:
+    """The experiment's segmentor; its factory is told the crop if it asks for one.
+
+    Raises:
+      UserError: if it can't be made.
+    """
+    options: dict[str, Any] = {}
+    if "crop" in inspect.signature(experiment.segmentor).parameters:
+        options["crop"] = experiment.crop
+    return experiment.segmentor(num_classes=experiment.dataset.num_classes, **options)
 
 
 def make_experiment() -> Experiment:

@@ -80,7 +80,7 @@ def read_grid_examples(split: Split, crop: Size, grid: int, description: str) ->
         if height > crop[0] or width > crop[1]:
             return (
                 f"training image {identity!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; "
-                "choose a larger crop (of 16 k + 1 pixels per axis)."
+                "choose a larger crop."
             )
         images[index] = read_on_grid(image, crop, grid, fill=127)
         labels[index] = read_on_grid(label, crop, grid, fill=IGNORE_LABEL)

@@ -56,7 +56,7 @@ class Inspection:
         """A sentence for every image that is higher or wider than a crop, which training images may not be."""
         return [
             f"training image {self.ids[row]!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; expected "
-            "a crop (experiment.crop, of 16 k + 1 pixels per axis) that it fits into."
+            "a crop (experiment.crop) that it fits into."
             for row, (height, width) in enumerate(self.sizes)
             if height > crop[0] or width > crop[1]
         ]

@@ -1,7 +1,7 @@
 """The one evaluator: hold-out, Table 1, the study and the tests all count pixels here.
 
 As the official evaluation: every image padded to the crop, logits up-sampled to the padded size, arg-max, void (255)
-ignored, one confusion matrix per image.
+ignored, one confusion matrix per image. Sizes and up-sampling are those of the segmentor's convention.
 """
 
 import copy
@@ -17,6 +17,7 @@ from load_tf.data.pipeline import PARALLEL_CALLS, read_ahead
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import forward
 from load_tf.training.replicas import per_replica
 
@@ -60,6 +61,8 @@ class Evaluator:
         num_classes: int,
         batch_size: int = 4,
         *,
+        convention: Convention = OFFICIAL,
+        largest: labelling.Size | None = None,
         max_pixels: int = labelling.MAX_PIXELS,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
@@ -68,27 +71,35 @@ class Evaluator:
         Args:
           model: the segmentor, [B, H, W, 3] float RGB in [0, 255] -> logits [B, h, w, K].
           split: the images and their ground truth.
-          crop: height and width images are padded to, of 16 k + 1 pixels each. A larger image is padded to the next
-            16 k + 1 of its own size and goes through with others of that padded size.
+          crop: height and width images are padded to, as the convention allows. A larger image is padded to the
+            convention's next of its own size and goes through with others of that padded size.
           num_classes: K.
           batch_size: images a step of a replica; proportionally fewer where they are larger than the crop. So a batch
             is computed alike, to the last bit, however many replicas there are.
+          convention: the model's: which sizes it is given, and how its logits are up-sampled.
+          largest: the only height and width the model takes, then also the crop; None: any.
           max_pixels: images with more pixels, height * width, are refused.
           strategy: where the model's variables live; None for the present one. Its workers and replicas share the
             images of `evaluate`, which all workers must call; `predictions` are a worker's own.
 
         Raises:
-          UserError: if the crop isn't of 16 k + 1 pixels per axis or another number is not positive.
+          UserError: if the convention doesn't allow the crop or another number is not positive.
         """
-        if any(side < 17 or side % 16 != 1 for side in crop):
-            raise UserError(f"crop is {tuple(crop)}; expected a height and a width of 16 k + 1 pixels, e.g. 513.")
+        crop = (int(crop[0]), int(crop[1]))
+        if largest is None:
+            convention.check_crop(crop)
+        elif crop != tuple(largest):
+            raise UserError(f"crop is {crop}; expected the only size that the network takes, {tuple(largest)}.")
         if batch_size < 1 or max_pixels < 1:
             raise UserError(f"batch_size is {batch_size}, max_pixels {max_pixels}; expected at least 1 of each.")
         strategy = strategy or tf.distribute.get_strategy()
         with strategy.scope():
             self.forward = forward(model)
         """The model's forward pass; to be refreshed where it is called from elsewhere."""
-        self._crop = (int(crop[0]), int(crop[1]))
+        self._crop = crop
+        self._largest = largest
+        self.convention = convention
+        """The model's."""
         self._num_classes = num_classes
         self._batch_size = batch_size
         self._max_pixels = max_pixels
@@ -178,8 +189,11 @@ class Evaluator:
     def _label_and_count(
         self, index: tf.Tensor, size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        if self._largest is not None:
+            # What the network has to know while it is traced.
+            image = tf.ensure_shape(image, [None, *self._largest, 3])
         logits = self.forward(image, training=False)
-        maps = labelling.label_maps(logits, tf.shape(image)[1:3])
+        maps = labelling.label_maps(logits, tf.shape(image)[1:3], self.convention)
         return index, size, confusion_matrices(label, maps, self._num_classes), maps
 
     def _pipeline(self, indices: Sequence[int]) -> tf.data.Dataset:
@@ -238,7 +252,7 @@ class Evaluator:
             self._failure = error
             raise
         height, width = label.shape
-        return np.array(labelling.padded_size(height, width, self._crop), np.int32), image, label
+        return np.array(labelling.padded_size(height, width, self._crop, self.convention), np.int32), image, label
 
     def _check(self, image: np.ndarray, label: np.ndarray, identity: str) -> None:
         height, width = image.shape[:2]
@@ -251,6 +265,11 @@ class Evaluator:
             raise UserError(
                 f"image {identity!r} is {height}x{width} (height x width); expected at most {self._max_pixels} pixels "
                 "(max_pixels)."
+            )
+        if self._largest is not None and (height > self._largest[0] or width > self._largest[1]):
+            raise UserError(
+                f"image {identity!r} is {height}x{width} (height x width), but the network takes at most "
+                f"{self._largest[0]}x{self._largest[1]}."
             )
         values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
         strange = [int(value) for value in values if value >= self._num_classes and value != IGNORE_LABEL]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from load_tf.errors import UserError
 from load_tf.segmentors import labelling
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import forward
 
 OFFICIAL_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -31,12 +32,35 @@ class Evaluation:
         if not self.scales or not all(isinstance(s, int | float) and s > 0 for s in self.scales):
             raise UserError(f"Evaluation.scales is {self.scales!r}; expected one or more factors above 0.")
 
-    def wrap(self, model: keras.Model, crop: labelling.Size) -> keras.Model:
-        """The model itself where one scale is asked for, else its `MultiScaleSegmentor`."""
+    def wrap(
+        self,
+        model: keras.Model,
+        crop: labelling.Size,
+        convention: Convention = OFFICIAL,
+        largest: labelling.Size | None = None,
+    ) -> keras.Model:
+        """The model itself where one scale is asked for, else its `MultiScaleSegmentor`.
+
+        Args:
+          model: the segmentor.
+          crop: height and width images are padded to.
+          convention: the segmentor's.
+          largest: the only height and width the segmentor takes; None: any.
+
+        Raises:
+          UserError: if several scales are asked of a segmentor that takes one size.
+        """
         if self.scales == (1.0,) and not self.flip:
             return model
+        if largest is not None and self.scales != (1.0,):
+            raise UserError(
+                f"Evaluation.scales is {self.scales!r}, but the network takes images of {largest[0]} x {largest[1]} "
+                "pixels only; expected (1.0,)."
+            )
         rows = model.compute_output_shape((1, *crop, 3))[1]
-        return MultiScaleSegmentor(model, round((crop[0] - 1) / (rows - 1)), self.scales, self.flip)
+        aligned = convention.upsampling == "aligned"
+        stride = (crop[0] - 1) / (rows - 1) if aligned else crop[0] / rows
+        return MultiScaleSegmentor(model, max(1, round(stride)), self.scales, self.flip, convention)
 
 
 class MultiScaleSegmentor(keras.Model):
@@ -44,7 +68,8 @@ class MultiScaleSegmentor(keras.Model):
 
     For every scale s the padded image is resized to int((H - 1) s + 1) x int((W - 1) s + 1), the logits are brought to
     the stride they have at scale 1 where s < 1 and then to the padded size (every resizing bilinear with aligned
-    corners), and a softmax makes probabilities of them; their mean is the result.
+    corners), and a softmax makes probabilities of them; their mean is the result. With half-pixel centres the image is
+    resized to the nearest size that the convention pads to, and the logits straight to the padded size.
 
     It's called like any segmentor, and the arg-max of its output is the label map: up-sampling probabilities that have
     the padded size already changes no bit of them.
@@ -56,6 +81,7 @@ class MultiScaleSegmentor(keras.Model):
         logits_stride: int,
         scales: Sequence[float] = OFFICIAL_SCALES,
         flip: bool = True,
+        convention: Convention = OFFICIAL,
     ) -> None:
         """Wraps a segmentor; its variables stay its own.
 
@@ -64,6 +90,7 @@ class MultiScaleSegmentor(keras.Model):
           logits_stride: the image's pixels a logit stands for: 4 with the official decoder, else the output stride.
           scales: factors of the image's size.
           flip: whether to see the mirrored image at every scale, too.
+          convention: the segmentor's.
 
         Raises:
           UserError: if there is no scale, or one isn't positive.
@@ -78,6 +105,7 @@ class MultiScaleSegmentor(keras.Model):
         self._logits_stride = logits_stride
         self._scales = tuple(float(scale) for scale in scales)
         self._flip = flip
+        self._convention = convention
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Mean class probabilities.
@@ -112,13 +140,21 @@ class MultiScaleSegmentor(keras.Model):
         if mirrored:
             images = tf.reverse(images, [2])
         if scale != 1.0:
-            images = labelling.upsample(images, _scaled(size, scale))
+            images = labelling.upsample(images, self._scaled(size, scale), self._convention)
         logits = tf.cast(self._forward(images), tf.float32)
-        if scale < 1.0:
-            logits = labelling.upsample(logits, _scaled(size, 1.0 / self._logits_stride))
+        if scale < 1.0 and self._convention.upsampling == "aligned":
+            logits = labelling.upsample(logits, _scaled(size, 1.0 / self._logits_stride), self._convention)
         if mirrored:
             logits = tf.reverse(logits, [2])
-        return tf.nn.softmax(labelling.upsample(logits, size))
+        return tf.nn.softmax(labelling.upsample(logits, size, self._convention))
+
+    def _scaled(self, size: tf.Tensor, scale: float) -> tf.Tensor:
+        """The size, int32 [2], that images of a size are resized to."""
+        if self._convention.upsampling == "aligned":
+            return _scaled(size, scale)
+        multiple, offset = self._convention.multiple, self._convention.offset
+        steps = tf.round((tf.cast(size, tf.float64) * scale - offset) / multiple)
+        return tf.maximum(tf.cast(steps, tf.int32), 1) * multiple + offset
 
 
 def _scaled(size: tf.Tensor, scale: float) -> tf.Tensor:

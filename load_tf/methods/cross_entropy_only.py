@@ -54,6 +54,7 @@ class CrossEntropyOnly(Supervised):
             arena.crop,
             arena.num_classes,
             arena.strategy,
+            arena.convention,
             arena.updates if self.schedule == "decay" else None,
             arena.stage_one if self.augment else None,
         )

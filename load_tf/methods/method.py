@@ -15,6 +15,7 @@ from load_tf.data.grid import Size
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.lookahead import Game, Lookahead, State
+from load_tf.segmentors.convention import Convention
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
@@ -57,6 +58,7 @@ class Arena:
       crop: the padded height and width.
       num_classes: K.
       strategy: where the variables live.
+      convention: the segmentor's.
       training: D_t.
       evaluator: the hold-out's.
       stage_one: how the segmentor was, or would be, trained by cross-entropy.
@@ -70,6 +72,7 @@ class Arena:
     crop: Size
     num_classes: int
     strategy: tf.distribute.Strategy
+    convention: Convention
     training: Split
     evaluator: Evaluator
     stage_one: StageOne
@@ -89,6 +92,7 @@ class Arena:
             self.crop,
             self.num_classes,
             self.strategy,
+            self.convention,
         )
 
     def step_by_step(
@@ -157,7 +161,9 @@ class Supervised(Method):
         return None
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
-        return SupervisedTrainer(arena.segmentor, arena.settings, arena.crop, arena.num_classes, arena.strategy)
+        return SupervisedTrainer(
+            arena.segmentor, arena.settings, arena.crop, arena.num_classes, arena.strategy, arena.convention
+        )
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         return alternating.play(game, settings, state, turns=None)

@@ -71,6 +71,8 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
             crop=experiment.crop,
             class_names=experiment.dataset.class_names,
             colours=experiment.dataset.colours,
+            convention=plan.segmentor.convention,
+            largest=plan.segmentor.largest,
         )
     directory.write("operative_config.gin", plan.parameters or gin.operative_config_str())
     directory.write("report/index.html", html.page(directory.path))
@@ -91,7 +93,9 @@ def _neighbours(plan: "Plan", data: "Data", baseline: np.ndarray, load: np.ndarr
 
 
 def _evaluator(plan: "Plan", split: Any) -> Evaluator:
-    return plan.evaluator(split, plan.evaluation.wrap(plan.segmentor.model, plan.experiment.crop))
+    segmentor = plan.segmentor
+    model = plan.evaluation.wrap(segmentor.model, plan.experiment.crop, segmentor.convention, segmentor.largest)
+    return plan.evaluator(split, model)
 
 
 def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:
@@ -180,17 +184,19 @@ def write_tables(
 
 def settings(plan: "Plan") -> dict[str, Any]:
     """All that a score depends on, to be printed beside it."""
-    experiment = plan.experiment
+    experiment, segmentor = plan.experiment, plan.segmentor
+    limit = {} if segmentor.limit is None else {"largest_image": segmentor.limit}
     return {
         "dataset": experiment.dataset.name,
         "split": experiment.validation_split,
-        "segmentor": plan.segmentor.description,
-        "output_stride": plan.segmentor.output_stride,
+        "segmentor": segmentor.description,
+        "output_stride": segmentor.output_stride,
         "crop": list(experiment.crop),
         "scales": list(plan.evaluation.scales),
         "flip": plan.evaluation.flip,
-        "resizing": "bilinear, aligned corners",
+        "resizing": segmentor.convention.describe(segmentor.full_resolution),
         "padding": "bottom and right, 127.5",
+        **limit,
         "void": "255 ignored",
         "absent_classes": "left out of the mean",
         "seed": experiment.seed,
@@ -201,7 +207,9 @@ def warnings(plan: "Plan") -> list[str]:
     """What does not belong together and costs points, each in a sentence."""
     stride, crop = plan.segmentor.output_stride, plan.experiment.crop
     found = []
-    if any((side - 1) % stride for side in crop):
+    if plan.segmentor.limit is not None:
+        found.append(plan.segmentor.limit)
+    if plan.segmentor.convention.upsampling == "aligned" and any((side - 1) % stride for side in crop):
         found.append(
             f"the crop {crop[0]}x{crop[1]} is not of k * {stride} + 1 pixels, as output stride {stride} needs it for "
             "features and image corners to be aligned"

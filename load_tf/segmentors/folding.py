@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from load_tf.segmentors.any_shape import for_any_size, graph_of
 from load_tf.segmentors.layers import DepthwiseConv
 
 _LARGEST_NATIVE_RATE = 8
@@ -212,22 +213,6 @@ class LiveSegmentor:
         return getattr(self.model, "variables", ())
 
 
-def graph_of(model: keras.Model) -> keras.Model:
-    """A bare functional model over a model's own layers, for `keras.models.clone_model`.
-
-    Cloning the model itself would also compile the clone with what the user's is compiled with.
-
-    Raises:
-      TypeError: if the model has a `call` of its own, or was never built, so that its layers' order is not known.
-    """
-    if not getattr(model, "inputs", None):
-        raise TypeError(f"{type(model).__name__} has no graph of layers")
-    bare = keras.Model(model.inputs, model.outputs if len(model.outputs) > 1 else model.outputs[0])
-    if type(model).call is not type(bare).call and not isinstance(model, keras.Sequential):
-        raise TypeError(f"{type(model).__name__} has a call of its own")
-    return bare
-
-
 def forward(model: Callable[..., tf.Tensor], portable: bool = False) -> Forward:
     """The fastest forward pass of a segmentor that gives the same logits, up to rounding (1e-4).
 
@@ -240,7 +225,7 @@ def forward(model: Callable[..., tf.Tensor], portable: bool = False) -> Forward:
         return cast(Forward, model)
     if isinstance(model, keras.Model):
         try:
-            return FoldedSegmentor(model, portable)
+            return FoldedSegmentor(for_any_size(model), portable)
         except TypeError:
             pass
     return LiveSegmentor(model)
@@ -257,7 +242,7 @@ def differentiable(model: keras.Model) -> keras.Model:
       model: any Keras model; one whose layers' order is not known is returned as it is.
     """
     try:
-        return FoldedSegmentor(model, live=True).model
+        return FoldedSegmentor(for_any_size(model), live=True).model
     except TypeError:
         return model
 

@@ -2,25 +2,38 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import gin
 import keras
 
 from load_tf.errors import UserError
+from load_tf.segmentors.convention import Convention
+from load_tf.segmentors.labelling import Size
+from load_tf.segmentors.own import OwnModel
 from load_tf.segmentors.segmentor import Segmentor
-
-# A size k * 32 + 1, at which official strides of up to 32 divide exactly.
-_PROBE = 257
 
 
 @gin.configurable
-def keras_model(num_classes: int, path: str = gin.REQUIRED, pretrained: bool = True) -> Segmentor:
-    """A model saved with `model.save("my.keras")`.
+def keras_model(
+    num_classes: int,
+    path: str = gin.REQUIRED,
+    pretrained: bool = True,
+    upsampling: str | None = None,
+    multiple: int | None = None,
+    crop: Size | None = None,
+) -> Segmentor:
+    """A model saved with `model.save("my.keras")`, as `load_tf.run` takes it.
 
     Args:
       num_classes: K, of the data set.
       path: the file.
       pretrained: False to train it in stage 1 first.
+      upsampling: how it was trained to up-sample its logits: "half_pixel", as Keras does, or "aligned", with aligned
+        corners and sizes of 16 k + 1; None: half-pixel, but aligned for the official networks.
+      multiple: larger images than the crop are padded to multiples of so many pixels (and 1 with "aligned"); None:
+        found by trying.
+      crop: the experiment's, for networks that take images of one size only.
 
     Raises:
       UserError: it cannot be loaded, or is no segmentor of K classes.
@@ -35,14 +48,20 @@ def keras_model(num_classes: int, path: str = gin.REQUIRED, pretrained: bool = T
     except Exception as error:  # Keras raises nearly anything on a file that is not what it wrote.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: Keras cannot load it ({reason})") from error
-    probe = tuple(_PROBE if size is None else size for size in model.input_shape[1:3])
-    if len(model.output_shape) != 4 or len(model.input_shape) != 4 or model.input_shape[-1] != 3:
-        raise UserError(
-            f"{path}: maps {model.input_shape} to {model.output_shape}; "
-            f"expected [B, H, W, 3] to [B, h, w, {num_classes}]"
-        )
-    if model.output_shape[-1] != num_classes:
-        raise UserError(f"{path}: has {model.output_shape[-1]} output channels; the data set has {num_classes} classes")
-    height = model.compute_output_shape((1, *probe, 3))[1]
-    stride = max(1, round(probe[0] / height))
-    return Segmentor(model, pretrained, f"Keras model {model.name} from {path}", stride)
+    taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
+    if not (_is_map(taken) and _is_map(given)) or taken[-1] != 3:
+        raise UserError(f"{path}: maps {taken} to {given}; expected [B, H, W, 3] to [B, h, w, {num_classes}]")
+    if given[-1] != num_classes:
+        raise UserError(f"{path}: has {given[-1]} output channels; the data set has {num_classes} classes")
+    convention: Convention | str | None = upsampling
+    if multiple is not None:
+        aligned = upsampling == "aligned"
+        convention = Convention(upsampling or "half_pixel", multiple, 1 if aligned else 0)
+    try:
+        return OwnModel(model, crop).segmentor(pretrained, f"Keras model {model.name} from {path}", convention)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _is_map(shape: Any) -> TypeGuard[tuple[int | None, ...]]:
+    return isinstance(shape, tuple) and len(shape) == 4 and not isinstance(shape[0], tuple)

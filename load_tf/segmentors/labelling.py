@@ -1,10 +1,13 @@
 """From images to label maps: the one way, shared by evaluation, aggregation, `predict` and the SavedModel.
 
 As the official evaluation: the image is padded with grey at the bottom and right to the crop, the logits are
-up-sampled bilinearly with aligned corners to the padded size, the arg-max is cut back to the image.
+up-sampled bilinearly to the padded size, the arg-max is cut back to the image. Which sizes are padded to, and where the
+logits lie on the pixels, is the network's `Convention`; the official one's are 16 k + 1 and aligned corners.
 """
 
 import tensorflow as tf
+
+from load_tf.segmentors.convention import OFFICIAL, Convention
 
 PADDING_VALUE = 127.5
 """Mid-grey in every channel; the official input scaling turns it into exactly 0."""
@@ -16,13 +19,9 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
-def padded_size(height: int, width: int, crop: Size) -> Size:
-    """The size an image is padded to: the crop, or along an axis where it is larger the next 16 k + 1 of its own."""
-
-    def axis(size: int, crop_size: int) -> int:
-        return crop_size if size <= crop_size else -(-(size - 1) // 16) * 16 + 1
-
-    return axis(height, crop[0]), axis(width, crop[1])
+def padded_size(height: int, width: int, crop: Size, convention: Convention = OFFICIAL) -> Size:
+    """The size an image is padded to: the crop, or along an axis where it is larger the next that the network takes."""
+    return convention.padded_size(height, width, crop)
 
 
 def pad_image(image: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
@@ -40,29 +39,32 @@ def pad_image(image: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
     return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]], constant_values=PADDING_VALUE)
 
 
-def upsample(logits: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
-    """Bilinear resizing with aligned corners, as the official graph's (`tf.image.resize` has no such mode).
+def upsample(logits: tf.Tensor, size: tf.Tensor | Size, convention: Convention = OFFICIAL) -> tf.Tensor:
+    """Bilinear resizing: with aligned corners, as the official graph's, or half-pixel centres, as `tf.image.resize`.
 
     Args:
       logits: [B, h, w, K] float.
       size: (H, W).
+      convention: the network's.
 
     Returns:
       float32 [B, H, W, K].
     """
+    aligned = convention.upsampling == "aligned"
     return tf.raw_ops.ResizeBilinear(
-        images=logits, size=tf.convert_to_tensor(size, tf.int32), align_corners=True, half_pixel_centers=False
+        images=logits, size=tf.convert_to_tensor(size, tf.int32), align_corners=aligned, half_pixel_centers=not aligned
     )
 
 
-def label_maps(logits: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
+def label_maps(logits: tf.Tensor, size: tf.Tensor | Size, convention: Convention = OFFICIAL) -> tf.Tensor:
     """Label maps of the padded images.
 
     Args:
       logits: [B, h, w, K] float, a segmentor's output.
       size: the padded images' height and width.
+      convention: the network's.
 
     Returns:
       uint8 [B, H, W], values in [0, K).
     """
-    return tf.cast(tf.argmax(upsample(logits, size), axis=-1, output_type=tf.int32), tf.uint8)
+    return tf.cast(tf.argmax(upsample(logits, size, convention), axis=-1, output_type=tf.int32), tf.uint8)

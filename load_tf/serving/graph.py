@@ -10,42 +10,55 @@ import keras
 import tensorflow as tf
 
 from load_tf.segmentors import labelling
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import Forward, forward
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 IMAGE_BYTES = tf.TensorSpec(None, tf.string, name="image_bytes")
 
 
-def padded_size(size: tf.Tensor, crop: labelling.Size) -> tf.Tensor:
+def padded_size(size: tf.Tensor, crop: labelling.Size, convention: Convention = OFFICIAL) -> tf.Tensor:
     """`labelling.padded_size` on tensors.
 
     Args:
       size: int32 [2], height and width of an image in pixels.
       crop: (height, width) in pixels.
+      convention: the segmentor's.
 
     Returns:
       int32 [2].
     """
     crop_size = tf.constant(crop, tf.int32)
-    return tf.where(size <= crop_size, crop_size, (size + 14) // 16 * 16 + 1)
+    multiple, offset = convention.multiple, convention.offset
+    steps = tf.maximum((size - offset + multiple - 1) // multiple, 1)
+    return tf.where(size <= crop_size, crop_size, steps * multiple + offset)
 
 
-def refusals(images: tf.Tensor, max_pixels: int) -> list[tf.Operation]:
-    """Assertions that a batch has an image, and no image more than `max_pixels` pixels; messages name the sizes.
+def refusals(images: tf.Tensor, max_pixels: int, largest: labelling.Size | None = None) -> list[tf.Operation]:
+    """Assertions that a batch has an image, and none is too large; messages name the sizes.
 
     Args:
       images: [B, H, W, 3].
       max_pixels: the limit of H * W.
+      largest: the limits of H and W; None: there are none.
     """
     batch, height, width = (tf.shape(images, out_type=tf.int64)[axis] for axis in range(3))
     size = tf.strings.format(
         "the image has {} x {} = {} pixels (height x width); this model was exported for at most {} (max_pixels).",
         (height, width, height * width, tf.constant(max_pixels, tf.int64)),
     )
-    return [
+    found = [
         tf.debugging.Assert(batch > 0, ["the batch holds no image."]),
         tf.debugging.Assert(height * width <= max_pixels, [size]),
     ]
+    if largest is not None:
+        larger = tf.strings.format(
+            "the image has {} x {} pixels (height x width); this model's network takes at most "
+            f"{largest[0]} x {largest[1]}.",
+            (height, width),
+        )
+        found.append(tf.debugging.Assert((height <= largest[0]) & (width <= largest[1]), [larger]))
+    return found
 
 
 def decode_one(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -82,6 +95,8 @@ class ServedSegmentor(tf.Module):
         class_names: Sequence[str],
         colours: Sequence[Sequence[int]],
         max_pixels: int,
+        convention: Convention = OFFICIAL,
+        largest: labelling.Size | None = None,
     ) -> None:
         """See `load_tf.serving.saved_model.export` for the arguments."""
         super().__init__(name="served_segmentor")
@@ -90,7 +105,7 @@ class ServedSegmentor(tf.Module):
             segmentor(tf.zeros([1, *crop, 3]), training=False)
         inference = forward(segmentor, portable=True)
         # One function that all signatures call, so that the network stands in the file once.
-        self._logits = _inference(inference)
+        self._logits = _inference(inference, largest)
         # Only variables that are read belong to what is saved: a compiled model also carries an optimizer with its
         # slots, and a folded convolution what it was folded of.
         # TensorFlow's own, not Keras' around them: of those the C++ loader, and so TensorFlow Serving, restores none.
@@ -102,6 +117,7 @@ class ServedSegmentor(tf.Module):
         self._class_names = tuple(class_names)
         self._colours = tuple(tuple(int(value) for value in colour) for colour in colours)
         self._max_pixels = int(max_pixels)
+        self._convention, self._largest = convention, largest
 
     @tf.function(input_signature=[IMAGES])
     def label_maps(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -126,8 +142,8 @@ class ServedSegmentor(tf.Module):
           `label_maps`: uint8 [B, H, W]; `probabilities`: float32 [B, H, W, K], the soft-max of the up-sampled logits.
         """
         logits, size, padded = self._padded_logits(images)
-        maps = labelling.label_maps(logits, padded)
-        soft = tf.nn.softmax(labelling.upsample(logits, padded))
+        maps = labelling.label_maps(logits, padded, self._convention)
+        soft = tf.nn.softmax(labelling.upsample(logits, padded, self._convention))
         return {
             "label_maps": maps[:, : size[0], : size[1]],
             "probabilities": soft[:, : size[0], : size[1]],
@@ -154,26 +170,33 @@ class ServedSegmentor(tf.Module):
 
         Returns:
           `class_names`: string [K], UTF-8; `colours`: uint8 [K, 3], RGB; `crop`: int32 [2], height and width;
-          `max_pixels`: int64 [].
+          `max_pixels`: int64 []; `largest`: int32 [2], height and width of the largest image, 0 and 0 where only
+          `max_pixels` limits it; `upsampling`: string [], and `sizes`: int32 [2], `multiple` and `offset`: the
+          `Convention`.
         """
         return {
             "class_names": tf.constant(self._class_names, tf.string),
             "colours": tf.constant(self._colours, tf.uint8),
             "crop": tf.constant(self._crop, tf.int32),
             "max_pixels": tf.constant(self._max_pixels, tf.int64),
+            "largest": tf.constant(self._largest or (0, 0), tf.int32),
+            "upsampling": tf.constant(self._convention.upsampling, tf.string),
+            "sizes": tf.constant((self._convention.multiple, self._convention.offset), tf.int32),
         }
 
     def _padded_logits(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The logits [B, h, w, K] of the padded images, the images' size and the padded size, both int32 [2]."""
         size = tf.shape(images)[1:3]
-        with tf.control_dependencies(refusals(images, self._max_pixels)):
+        with tf.control_dependencies(refusals(images, self._max_pixels, self._largest)):
             images = tf.identity(images)
-        padded = padded_size(size, self._crop)
+        padded = padded_size(size, self._crop, self._convention)
         batch = tf.map_fn(
             lambda image: labelling.pad_image(image, padded),
             images,
             fn_output_signature=tf.TensorSpec([None, None, 3], tf.float32),
         )
+        if self._largest is not None:
+            batch = tf.ensure_shape(batch, [None, *self._largest, 3])
         return self._logits(batch), size, padded
 
     def _label_maps(self, images: tf.Tensor) -> tf.Tensor:
@@ -181,7 +204,7 @@ class ServedSegmentor(tf.Module):
         logits, size, padded = self._padded_logits(images)
         # Image by image: the up-sampled logits, 4 K bytes a pixel, are by far the largest tensor of the graph.
         maps = tf.map_fn(
-            lambda one: labelling.label_maps(one[tf.newaxis], padded)[0],
+            lambda one: labelling.label_maps(one[tf.newaxis], padded, self._convention)[0],
             logits,
             parallel_iterations=1,
             fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
@@ -194,10 +217,15 @@ def _parts(variable: tf.Variable) -> list[tf.Variable]:
     return [variable, *getattr(variable, "values", ())]
 
 
-def _inference(segmentor: Forward) -> tf.types.experimental.PolymorphicFunction:
-    """The segmentor in inference mode as one function, float32 [B, H, W, 3] -> float32 [B, h, w, K]."""
+def _inference(segmentor: Forward, size: labelling.Size | None = None) -> tf.types.experimental.PolymorphicFunction:
+    """The segmentor in inference mode as one function, float32 [B, H, W, 3] -> float32 [B, h, w, K].
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    Args:
+      segmentor: the network.
+      size: the only (H, W) it takes; None: any.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *(size or (None, None)), 3], tf.float32)])
     def logits(images: tf.Tensor) -> tf.Tensor:
         return tf.cast(segmentor(images, training=False), tf.float32)
 

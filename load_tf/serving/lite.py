@@ -50,18 +50,23 @@ def convert(
             f"the size is {height} x {width} (height x width); expected at least 1 x 1 and at most "
             f"{segmentor.max_pixels} pixels."
         )
+    if segmentor.largest is not None and (height > segmentor.largest[0] or width > segmentor.largest[1]):
+        raise UserError(
+            f"the size is {height} x {width} (height x width), but the model's network takes images of at most "
+            f"{segmentor.largest[0]} x {segmentor.largest[1]}."
+        )
     if quantization not in QUANTIZATIONS:
         raise UserError(f"the quantization is {quantization!r}; expected one of {', '.join(QUANTIZATIONS)}.")
     logits = getattr(segmentor.module, "_logits", None)
     if logits is None:
         raise UserError(f"the SavedModel {segmentor.folder} has no logits; expected one that load_tf exported.")
-    padded = labelling.padded_size(height, width, segmentor.crop)
+    padded = labelling.padded_size(height, width, segmentor.crop, segmentor.convention)
 
     @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, name="images")])
     def label_maps(images: tf.Tensor) -> dict[str, tf.Tensor]:
         batch = labelling.pad_image(images[0], padded)[tf.newaxis]
         batch = tf.ensure_shape(batch, [1, *padded, 3])
-        return {"label_maps": labelling.label_maps(logits(batch), padded)[:, :height, :width]}
+        return {"label_maps": labelling.label_maps(logits(batch), padded, segmentor.convention)[:, :height, :width]}
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([label_maps.get_concrete_function()], segmentor.module)
     if quantization != "none":

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from load_tf.errors import UserError
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.serving.versions import versions
 
 SIGNATURES = ("serving_default", "probabilities", "encoded_image", "metadata")
@@ -24,6 +25,8 @@ class LoadedSegmentor:
       colours: uint8 [K, 3], RGB.
       crop: (height, width) in pixels that smaller images are padded to.
       max_pixels: largest height * width of an image.
+      convention: the sizes that larger images are padded to, and how logits are up-sampled.
+      largest: (height, width) of the largest image; None: any, up to `max_pixels`.
       module: what `tf.saved_model.load` gave; `module.signatures` are the functions by name.
     """
 
@@ -33,6 +36,22 @@ class LoadedSegmentor:
     crop: tuple[int, int]
     max_pixels: int
     module: Any = dataclasses.field(repr=False)
+    convention: Convention = OFFICIAL
+    largest: tuple[int, int] | None = None
+
+    def refusal(self, height: int, width: int) -> str | None:
+        """Why an image of that size can't be labelled: the end of a sentence that begins with its name; else None."""
+        if height * width > self.max_pixels:
+            return (
+                f"has {height} x {width} = {height * width} pixels (height x width); "
+                f"the model was exported for at most {self.max_pixels} (max_pixels)."
+            )
+        if self.largest is not None and (height > self.largest[0] or width > self.largest[1]):
+            return (
+                f"has {height} x {width} pixels (height x width); the model's network takes at most "
+                f"{self.largest[0]} x {self.largest[1]}."
+            )
+        return None
 
     def label_maps(self, images: np.ndarray) -> np.ndarray:
         """uint8 [B, H, W] for uint8 [B, H, W, 3]."""
@@ -63,6 +82,12 @@ def load(directory: str | os.PathLike[str]) -> LoadedSegmentor:
         raise UserError(f"the SavedModel {folder} has no signature {missing[0]!r}; expected one that load_tf exported.")
     metadata = {name: value.numpy() for name, value in module.signatures["metadata"]().items()}
     height, width = metadata["crop"].tolist()
+    # Models that were exported before these entries are official ones.
+    convention, largest = OFFICIAL, None
+    if "upsampling" in metadata:
+        convention = Convention(metadata["upsampling"].item().decode(), *metadata["sizes"].tolist())
+    if "largest" in metadata and metadata["largest"].all():
+        largest = tuple(metadata["largest"].tolist())
     return LoadedSegmentor(
         folder=folder,
         class_names=tuple(name.decode() for name in metadata["class_names"]),
@@ -70,6 +95,8 @@ def load(directory: str | os.PathLike[str]) -> LoadedSegmentor:
         crop=(height, width),
         max_pixels=int(metadata["max_pixels"]),
         module=module,
+        convention=convention,
+        largest=largest,
     )
 
 

@@ -92,7 +92,7 @@ def predict(
     written: dict[Path, Path] = {}
     failures: dict[Path, str] = {}
     sources = progress(zip(images, files, strict=True), "labelling", total=len(images), unit="image")
-    for batch in _batches(_decoded(sources, segmentor.max_pixels, failures), segmentor.crop, batch_size):
+    for batch in _batches(_decoded(sources, segmentor, failures), segmentor.crop, batch_size):
         for job in _label(segmentor, batch, overlays, probabilities, failures):
             written[job.source] = job.files[0]
     return Prediction(written, failures, time.perf_counter() - start)
@@ -142,7 +142,10 @@ def _make_folders(folders: Iterable[Path]) -> None:
 
 
 def _decoded(
-    sources: Iterable[tuple[Path, Sequence[Path]]], max_pixels: int, failures: dict[Path, str], ahead: int = 4
+    sources: Iterable[tuple[Path, Sequence[Path]]],
+    segmentor: LoadedSegmentor,
+    failures: dict[Path, str],
+    ahead: int = 4,
 ) -> Iterator[_Job]:
     """Decodes images in threads, a few ahead of their use; adds the unusable ones to `failures`."""
 
@@ -155,25 +158,22 @@ def _decoded(
     pending: collections.deque[tuple[Path, Sequence[Path], concurrent.futures.Future[np.ndarray]]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         for source, files in sources:
-            pending.append((source, files, pool.submit(_read, source, max_pixels)))
+            pending.append((source, files, pool.submit(_read, source, segmentor)))
             if len(pending) > ahead:
                 yield from finish(*pending.popleft())
         while pending:
             yield from finish(*pending.popleft())
 
 
-def _read(source: Path, max_pixels: int) -> np.ndarray:
+def _read(source: Path, segmentor: LoadedSegmentor) -> np.ndarray:
     try:
         content = source.read_bytes()
     except OSError as error:
         raise UserError(f"{source} can't be read: {error.strerror}.") from error
     image = decode_image(content, str(source))
-    height, width = image.shape[:2]
-    if height * width > max_pixels:
-        raise UserError(
-            f"{source} has {height} x {width} = {height * width} pixels (height x width); "
-            f"the model was exported for at most {max_pixels} (max_pixels)."
-        )
+    refusal = segmentor.refusal(*image.shape[:2])
+    if refusal is not None:
+        raise UserError(f"{source} {refusal}")
     return image
 
 

@@ -5,7 +5,7 @@ The model loads with TensorFlow alone. It has four signatures (`load_tf.serving.
 - `serving_default`: `images` uint8 [B, H, W, 3] -> `label_maps` uint8 [B, H, W];
 - `probabilities`: the same images -> `label_maps` and `probabilities` float32 [B, H, W, K];
 - `encoded_image`: `image_bytes`, one JPEG or PNG a call -> `label_maps`;
-- `metadata`: nothing -> `class_names`, `colours`, `crop`, `max_pixels`.
+- `metadata`: nothing -> `class_names`, `colours`, `crop`, `max_pixels`, `largest`, `upsampling`, `sizes`.
 
 TensorFlow Serving's REST interface refuses signatures without inputs; for its clients the metadata also stand in
 `assets.extra/classes.json`. Requests that the server warms up with stand beside them (`load_tf.serving.warmup`).
@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL
 from load_tf.errors import UserError
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import MAX_PIXELS, Size
 from load_tf.serving import warmup
 from load_tf.serving.graph import ServedSegmentor
@@ -43,16 +44,21 @@ def export(
     class_names: Sequence[str],
     colours: Sequence[Sequence[int]],
     max_pixels: int = MAX_PIXELS,
+    convention: Convention = OFFICIAL,
+    largest: Size | None = None,
 ) -> Path:
     """Writes a segmentor as the next version in `directory`; a version is there complete or not at all.
 
     Args:
       model: a segmentor, RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K].
       directory: the folder of the versions; made if need be. Nothing in it is ever overwritten.
-      crop: (height, width) that smaller images are padded to, each 16 k + 1.
+      crop: (height, width) that smaller images are padded to, as the convention allows.
       class_names: K names.
       colours: K RGB triples in [0, 255].
       max_pixels: images with more pixels, height * width, are refused by the model.
+      convention: the segmentor's: the sizes it is given, and how its logits are up-sampled.
+      largest: the only (height, width) that the segmentor takes, then also the crop; larger images are refused. None:
+        any size.
 
     Returns:
       The folder of the new version, `directory/N`.
@@ -60,8 +66,16 @@ def export(
     Raises:
       UserError: if an argument does not fit, or the directory can't be written.
     """
-    _check(crop, class_names, colours, max_pixels)
-    served = ServedSegmentor(model, crop=crop, class_names=class_names, colours=colours, max_pixels=max_pixels)
+    _check(crop, class_names, colours, max_pixels, convention, largest)
+    served = ServedSegmentor(
+        model,
+        crop=crop,
+        class_names=class_names,
+        colours=colours,
+        max_pixels=max_pixels,
+        convention=convention,
+        largest=largest,
+    )
     _check_classes(served, len(class_names))
     directory = Path(directory)
     try:
@@ -75,7 +89,7 @@ def export(
         raise UserError(f"cannot write a SavedModel to {directory}: {error.strerror}.") from error
     try:
         _save(served, unfinished)
-        _write_classes(unfinished, crop, class_names, colours, max_pixels)
+        _write_classes(unfinished, crop, class_names, colours, max_pixels, largest)
         warmup.write(unfinished / "assets.extra", crop)
         _flush(unfinished, *unfinished.rglob("*"))
         return _publish(unfinished, directory)
@@ -86,9 +100,18 @@ def export(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _check(crop: Size, class_names: Sequence[str], colours: Sequence[Sequence[int]], max_pixels: int) -> None:
-    if len(crop) != 2 or any(side < 1 or side % 16 != 1 for side in crop):
-        raise UserError(f"crop is {tuple(crop)}; expected (height, width), each a multiple of 16 plus 1.")
+def _check(
+    crop: Size,
+    class_names: Sequence[str],
+    colours: Sequence[Sequence[int]],
+    max_pixels: int,
+    convention: Convention,
+    largest: Size | None,
+) -> None:
+    if largest is None:
+        convention.check_crop(tuple(int(side) for side in crop))
+    elif tuple(crop) != tuple(largest):
+        raise UserError(f"crop is {tuple(crop)}; expected the only size that the network takes, {tuple(largest)}.")
     if not 1 <= len(class_names) <= IGNORE_LABEL:
         raise UserError(f"{len(class_names)} class names were given; expected 1 to {IGNORE_LABEL}.")
     if len(colours) != len(class_names):
@@ -119,7 +142,12 @@ def _save(served: ServedSegmentor, folder: Path) -> None:
 
 
 def _write_classes(
-    folder: Path, crop: Size, class_names: Sequence[str], colours: Sequence[Sequence[int]], max_pixels: int
+    folder: Path,
+    crop: Size,
+    class_names: Sequence[str],
+    colours: Sequence[Sequence[int]],
+    max_pixels: int,
+    largest: Size | None,
 ) -> None:
     extra = folder / "assets.extra"
     extra.mkdir()
@@ -128,6 +156,8 @@ def _write_classes(
         for label, (name, colour) in enumerate(zip(class_names, colours, strict=True))
     ]
     content = {"classes": classes, "crop": [int(side) for side in crop], "max_pixels": int(max_pixels)}
+    if largest is not None:
+        content["largest"] = [int(side) for side in largest]
     (extra / "classes.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

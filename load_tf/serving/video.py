@@ -57,6 +57,8 @@ def label_video(
         raise UserError(f"{source} can't be read as a video.")
     if width * height > segmentor.max_pixels:
         raise UserError(f"{source} has {height} x {width} pixels; the model takes {segmentor.max_pixels} at most.")
+    if (refusal := segmentor.refusal(height, width)) is not None:
+        raise UserError(f"{source} {refusal}")
     unfinished = target.with_name(f".{target.stem}.unfinished.mp4")
     try:
         output.mkdir(parents=True, exist_ok=True)

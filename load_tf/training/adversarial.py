@@ -15,6 +15,7 @@ from load_tf.data.grid import GridExamples, Size
 from load_tf.discriminator import ConditionalDiscriminator, per_map
 from load_tf.label_maps import image_order, stream
 from load_tf.randomness import generator, key
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.training.augmentation import draw_augmentation, put_augmented
 from load_tf.training.replicas import Batch, Parts
@@ -54,9 +55,10 @@ class AdversarialTrainer(SegmentorTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
     ) -> None:
         self.discriminator, self.sampling, self.saturating = discriminator, sampling, settings.saturating
-        super().__init__(segmentor, settings, crop, num_classes, strategy)
+        super().__init__(segmentor, settings, crop, num_classes, strategy, convention)
 
     @property
     def networks(self) -> list[keras.Layer]:
@@ -76,7 +78,7 @@ class AdversarialTrainer(SegmentorTrainer):
         Returns:
           float32 [b, G, G, K] each: the logits on the grid, and the maps, zero where void.
         """
-        on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size)
+        on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size, self.convention)
         place = RowsOf(batch["first"], batch["rows"]) if parts.count > 1 else None
         visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
         return on_grid, sample_maps(on_grid, self.sampling, batch["key"], place) * visible[..., None]
@@ -163,13 +165,16 @@ def adversarial_batches(
     )
 
 
-def map_maker(segmentor: Callable[..., tf.Tensor], crop: Size, grid: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def map_maker(
+    segmentor: Callable[..., tf.Tensor], crop: Size, grid: int, convention: Convention = OFFICIAL
+) -> Callable[[tf.Tensor], tf.Tensor]:
     """A traced function from padded images to the label maps on the grid that the buffer stores.
 
     Args:
       segmentor: (images, training=False) -> logits [B, h, w, K].
       crop: the padded height and width.
       grid: points along each axis.
+      convention: the segmentor's.
 
     Returns:
       float32 [B, H, W, 3] -> uint8 [B, G, G]: the arg-max of the logits that the adversarial step samples from (up to
@@ -178,7 +183,7 @@ def map_maker(segmentor: Callable[..., tf.Tensor], crop: Size, grid: int) -> Cal
 
     @tf.function(input_signature=[tf.TensorSpec([None, *crop, 3], tf.float32)])
     def maps(images: tf.Tensor) -> tf.Tensor:
-        logits = logits_on_grid(segmentor(images, training=False), crop, grid)
+        logits = logits_on_grid(segmentor(images, training=False), crop, grid, convention)
         return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
     return maps

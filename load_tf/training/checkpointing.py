@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
-from load_tf.segmentors.folding import graph_of
+from load_tf.segmentors.any_shape import graph_of
 
 _LIMITS = 24
 """How many bounds on a segment's memory are tried between the largest layer's and the whole network's."""

@@ -14,6 +14,7 @@ import tensorflow as tf
 from load_tf.data.grid import Size
 from load_tf.errors import UserError
 from load_tf.precision import LossScale
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import differentiable
 from load_tf.training.checkpointing import CheckpointedNetwork
 from load_tf.training.optimizers import polynomial_decay
@@ -98,12 +99,13 @@ class SegmentorTrainer(orbit.StandardTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
         decay_over: int | None = None,
     ) -> None:
         """Makes the optimizer; its rate falls to 0 over `decay_over` updates, as in stage 1, or stays (None)."""
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
-        self.crop, self.num_classes, self.strategy = crop, num_classes, strategy
+        self.crop, self.num_classes, self.strategy, self.convention = crop, num_classes, strategy, convention
         self.decay_over = decay_over
         self.forward = differentiable(segmentor)
         self.checkpointed = CheckpointedNetwork(self.forward, crop) if settings.checkpointing else None

@@ -13,6 +13,7 @@ from load_tf.errors import UserError
 from load_tf.label_maps import stream
 from load_tf.precision import LossScale
 from load_tf.randomness import generator
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE, upsample
 from load_tf.training.augmentation import draw_augmentation, put_augmented
 from load_tf.training.optimizers import polynomial_decay
@@ -51,19 +52,23 @@ class StageOne:
             raise UserError(f"StageOne.learning_rate is {self.learning_rate!r}; expected a number above 0.")
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Pixel-wise cross-entropy, the first term of equation (2), void left out.
 
     Args:
-      logits: [B, h, w, K] float32; up-sampled to the labels' size with aligned corners.
+      logits: [B, h, w, K] float32; up-sampled to the labels' size.
       labels: [B, H, W] uint8; IGNORE_LABEL where void.
+      convention: how.
 
     Returns:
       The sum over all pixels that are not void, and their number, both float32 scalars.
     """
     visible = labels != IGNORE_LABEL
     targets = tf.where(visible, tf.cast(labels, tf.int32), 0)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, upsample(logits, tf.shape(labels)[1:]))
+    upsampled = upsample(logits, tf.shape(labels)[1:], convention)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, upsampled)
     weights = tf.cast(visible, tf.float32)
     return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
 
@@ -77,10 +82,15 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
     """Trains a segmentor by cross-entropy, batch statistics moving; `train` returns the mean `loss` per pixel."""
 
     def __init__(
-        self, segmentor: keras.Model, settings: StageOne, total_steps: int, strategy: tf.distribute.Strategy
+        self,
+        segmentor: keras.Model,
+        settings: StageOne,
+        total_steps: int,
+        strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
     ) -> None:
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
-        self.segmentor, self.strategy = segmentor, strategy
+        self.segmentor, self.strategy, self.convention = segmentor, strategy, convention
         self.parts = Parts(strategy)
         synchronize_batch_norm([segmentor], strategy)
         with strategy.scope():
@@ -128,7 +138,7 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         variables = [v.value for v in self.segmentor.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
             logits = tf.cast(self.segmentor(batch["images"], training=True), tf.float32)
-            total, _ = cross_entropy(logits, batch["labels"])
+            total, _ = cross_entropy(logits, batch["labels"], self.convention)
             # A batch of nothing but void has no pixels: 0 / 0 would make every weight NaN.
             loss = self.parts.counted(tf.math.divide_no_nan(total, batch["pixels"]), batch)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss

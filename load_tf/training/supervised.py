@@ -10,15 +10,16 @@ import tensorflow as tf
 from load_tf.conditioning import Sampling
 from load_tf.data.grid import Size
 from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 from load_tf.training.stage_one import StageOne, cross_entropy
 
 
-def mean_cross_entropy(logits: tf.Tensor, batch: Batch) -> tf.Tensor:
+def mean_cross_entropy(logits: tf.Tensor, batch: Batch, convention: Convention) -> tf.Tensor:
     """This part's share of the cross-entropy per pixel of the global batch that is not void."""
-    total, _ = cross_entropy(logits, batch["truth"])
+    total, _ = cross_entropy(logits, batch["truth"], convention)
     return tf.math.divide_no_nan(total, batch["pixels"])
 
 
@@ -34,15 +35,16 @@ class SupervisedTrainer(SegmentorTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
         decay_over: int | None = None,
         augmentation: StageOne | None = None,
     ) -> None:
         """As every `SegmentorTrainer`; with an augmentation the images are flipped and moved as in that stage 1."""
         self.augmentation = augmentation
-        super().__init__(segmentor, settings, crop, num_classes, strategy, decay_over)
+        super().__init__(segmentor, settings, crop, num_classes, strategy, convention, decay_over)
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        return mean_cross_entropy(logits, batch), {}
+        return mean_cross_entropy(logits, batch, self.convention), {}
 
 
 class HybridTrainer(AdversarialTrainer):
@@ -60,13 +62,15 @@ class HybridTrainer(AdversarialTrainer):
         crop: Size,
         num_classes: int,
         strategy: tf.distribute.Strategy,
+        convention: Convention = OFFICIAL,
+        *,
         weight: float,
     ) -> None:
         self.weight = weight
-        super().__init__(segmentor, discriminator, settings, sampling, crop, num_classes, strategy)
+        super().__init__(segmentor, discriminator, settings, sampling, crop, num_classes, strategy, convention)
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         adversarial, measures = super().objective(logits, batch)
-        pixelwise = mean_cross_entropy(logits, batch)
+        pixelwise = mean_cross_entropy(logits, batch, self.convention)
         measures["cross_entropy"] = pixelwise
         return pixelwise + self.weight * adversarial, measures

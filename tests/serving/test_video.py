@@ -21,6 +21,9 @@ class Bright:
     max_pixels: int = 10_000
     batches: list[int] = dataclasses.field(default_factory=list)
 
+    def refusal(self, height: int, width: int) -> str | None:
+        return "is too wide." if width > 1000 else None
+
     def label_maps(self, images: np.ndarray) -> np.ndarray:
         self.batches.append(len(images))
         return (images.mean(-1) > 128).astype(np.uint8)
