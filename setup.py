@@ -24,6 +24,7 @@ setup(
         "array_record>=0.5,<1",  # random access to prepared tfds data sets
         "importlib_resources>=6,<8",  # tfds imports it to prepare a data set, but does not ask for it
         "numpy>=2,<2.5",
+        "scipy>=1.14,<2",  # quantiles of the t distribution; tf-models-official brings it anyway
         "absl-py>=1.4,<2",
         "gin-config>=0.5,<0.6",
         "matplotlib>=3.10,<3.12",  # the figures of the report

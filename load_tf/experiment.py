@@ -15,7 +15,7 @@ from load_tf.data.files import refuse_duplicates
 from load_tf.data.preparation import draw_holdout, prepare_all
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.evaluation.miou import mean_iou
+from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.game import AdversarialGame
 from load_tf.plan import Plan
 from load_tf.report import results
@@ -169,7 +169,7 @@ def _stage_one(
             data.training, settings, plan.experiment.crop, seed, state["epoch"]
         )
         loss = trainer.train(tf.constant(steps))["loss"]
-        score = mean_iou(holdout.evaluate("hold-out").sum(axis=0))
+        score = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
         health.refuse_non_finite(
             "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score

@@ -17,7 +17,7 @@ from load_tf.data.grid import GridExamples, Size, read_grid_examples
 from load_tf.discriminator import Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.evaluation.miou import mean_iou
+from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.label_maps import LabelMapSet, batches, draw_pairs, draw_union, holdout_pairs
 from load_tf.lookahead import State
 from load_tf.methods.load import LoAd
@@ -132,7 +132,7 @@ class AdversarialGame:
             self.start_confusion = self.holdout_confusion
             self._changed |= {"start_confusion"}
         self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout))
-        return mean_iou(self.holdout_confusion.sum(axis=0))
+        return mean_iou_of_truth(self.holdout_confusion.sum(axis=0))
 
     def confidence(self) -> float:
         assert self.start_confusion is not None and self.holdout_confusion is not None

@@ -120,7 +120,7 @@ class Game(Protocol):
     """What Algorithm 1 needs of the world."""
 
     def evaluate(self) -> float:
-        """mIoU of the present model on the hold-out, as a fraction."""
+        """mIoU of the present model on the hold-out, as a fraction, over the classes that the hold-out's truth has."""
 
     def go_back(self) -> None:
         """Makes the start model the present one; the optimizer's momentum starts from zero."""

@@ -2,25 +2,24 @@
 
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import gin
 import numpy as np
 
-from load_tf import commands, experiment, plan, workers
+from load_tf import commands, experiment, plan, study_result, workers
 from load_tf.arrays import write_atomically
-from load_tf.data.dataset import Subset
+from load_tf.data.dataset import SegmentationDataset, Subset
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
 from load_tf.evaluation.miou import mean_iou
+from load_tf.methods.load import LoAd
 from load_tf.report import results
 from load_tf.report.terminal import Terminal
 from load_tf.run_directory import RunDirectory
 from load_tf.snapshot import arrays_to_variables
-
-GROUPS = 200
-"""A result holds counts of at most so many groups of consecutive untouched images: it is to stay a small file."""
 
 
 def make(run_dir: Path, result: Path) -> None:
@@ -48,11 +47,16 @@ def make(run_dir: Path, result: Path) -> None:
     after = evaluator.evaluate("untouched, after")
     arrays_to_variables(directory.arrays("baseline"), model.variables)
     before = evaluator.evaluate("untouched, before")
-    write_atomically(
-        result,
-        (json.dumps(_result(assembled, directory, before, after, len(touched))) + "\n").encode(),
-    )
+    labels = _groups_of(assembled.experiment.dataset, untouched.ids)
+    values = _result(assembled, directory, before, after, len(touched), labels)
+    write_atomically(result, (json.dumps(values) + "\n").encode())
     directory.close()
+
+
+def _groups_of(dataset: SegmentationDataset, ids: Sequence[str]) -> Sequence[str] | None:
+    """The images' groups, one label each, or None if the data set knows of none."""
+    groups_of = getattr(dataset, "groups_of", None)
+    return groups_of(ids) if groups_of else None
 
 
 def _result(
@@ -61,14 +65,20 @@ def _result(
     before: np.ndarray,
     after: np.ndarray,
     holdout_images: int,
+    labels: Sequence[str] | None,
 ) -> dict[str, Any]:
     experiment_, journal = assembled.experiment, directory.journal()
     start = next(event for event in journal if event["event"] == "start")
     scores = [event["miou"] for event in journal if event["event"] == "evaluate"]
     peaks = [event["miou"] for event in journal if event["event"] == "peak"]
     judged = [event["pair_accuracy"] for event in journal if event["event"] == "discriminator"]
-    gain = paired_bootstrap(before, after, seed=experiment_.seed)
+    gain = paired_bootstrap(before, after, groups=labels, seed=experiment_.seed)
+    counts_before, groups = study_result.counts_by_group(counts_of(before), labels)
+    counts_after, _ = study_result.counts_by_group(counts_of(after), labels)
     sums = results.sum_timings(directory.path)
+    happened = study_result.what_happened(
+        journal, goes_back=isinstance(experiment_.method, LoAd), averages=bool(assembled.players.adversarial.average)
+    )
     return {
         "method": experiment_.method.title,
         "dataset": experiment_.dataset.name,
@@ -81,8 +91,9 @@ def _result(
             "images": len(before),
             "before": mean_iou(before),
             "after": mean_iou(after),
-            "low": gain.miou_low,
-            "high": gain.miou_high,
+            "gain": gain.miou_gain,
+            "low": None if np.isnan(gain.miou_low) else gain.miou_low,
+            "high": None if np.isnan(gain.miou_high) else gain.miou_high,
         },
         "class_gains": [None if np.isnan(value) else float(value) for value in gain.gain],
         "curve": scores,
@@ -91,12 +102,8 @@ def _result(
         "warnings": sorted({event["text"] for event in journal if event["event"] == "warning"}),
         "seconds": sums["seconds"],
         "peak_mib": max(sums["peak_mib"].values(), default=0),
-        "counts_before": _grouped(counts_of(before)).tolist(),
-        "counts_after": _grouped(counts_of(after)).tolist(),
+        **happened,
+        "groups": groups,
+        "counts_before": counts_before.tolist(),
+        "counts_after": counts_after.tolist(),
     }
-
-
-def _grouped(counts: np.ndarray) -> np.ndarray:
-    """Sums [N, 3 K] of consecutive images, at most `GROUPS` of them, as even as they can be."""
-    bounds = np.linspace(0, len(counts), min(GROUPS, len(counts)) + 1).astype(int)[:-1]
-    return np.add.reduceat(counts, bounds, axis=0)

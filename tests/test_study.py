@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from load_tf.errors import UserError
-from load_tf.evaluation.bootstrap import over_seeds_and_images
+from load_tf.evaluation.bootstrap import mean_gain_over_runs
 from load_tf.report import comparison
 from load_tf.study import make
 from load_tf.study_plan import START, Run, Study
@@ -169,13 +169,13 @@ def test_names_for_files_tell_runs_apart() -> None:
     assert Run(START, 0).name == "stage_1-seed0"
 
 
-def test_the_interval_over_seeds_and_images() -> None:
+def test_the_interval_mean_gain_over_runs() -> None:
     """Equal runs and images: no spread. Runs that differ: every mean of two of the gains, and nothing else."""
     before = np.array([counts(0.5), counts(0.5)])
-    same = over_seeds_and_images(before, np.array([counts(0.6), counts(0.6)]), draws=200)
+    same = mean_gain_over_runs(before, np.array([counts(0.6), counts(0.6)]), draws=200)
     assert (same.low, same.high) == pytest.approx((same.gain, same.gain)) and same.spread == pytest.approx(0)
     after = np.array([counts(0.6), counts(0.4)])
-    other = over_seeds_and_images(before, after, draws=4000)
+    other = mean_gain_over_runs(before, after, draws=4000)
     assert other.gain == pytest.approx(0.0, abs=1e-3)
     assert other.low == pytest.approx(-0.1, abs=2e-3) and other.high == pytest.approx(0.1, abs=2e-3)
     assert other.spread == pytest.approx(np.std([0.1, -0.1], ddof=1), abs=2e-3)
@@ -188,7 +188,7 @@ def test_the_interval_over_images_is_the_paired_bootstraps() -> None:
     after = before + random.integers(-1, 4, before.shape).clip(0)
     truth = random.integers(60, 99, before.shape)
     stacked = [np.concatenate([c, truth, truth], axis=-1) for c in (before, after)]
-    found = over_seeds_and_images(*stacked, draws=4000)
+    found = mean_gain_over_runs(*stacked, draws=4000)
 
     def miou(one: np.ndarray, rows: np.ndarray) -> float:
         correct, true, predicted = np.split(one[0][rows].sum(0), 3)

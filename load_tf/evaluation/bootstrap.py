@@ -1,20 +1,29 @@
-"""How sure a gain is: paired bootstrap over images.
+"""How sure a gain is: paired bootstrap over images or groups of images, and a t interval over runs.
 
 Images are drawn with replacement, as many as there are; both models are scored on the same draw, so what makes an image
-easy or hard for both cancels. The interval is the percentile interval over the draws. It speaks of other images from
-the same source, not of other seeds or other runs.
+easy or hard for both cancels. Neighbours of a video resemble each other: drawn one by one, they make an interval far
+too short. So images can be given groups (a clip, a drive, a block of frames), which are then drawn whole.
+
+Both models are scored over one set of classes, those that the truth of the draw has, as in `miou.mean_iou_of_truth`.
+
+The interval of one run speaks of other images from the same source, not of other seeds or other runs;
+`mean_gain_over_runs` speaks of both.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from load_tf import randomness
-from load_tf.evaluation.miou import iou, iou_of_counts, mean_iou, mean_over_present
+from load_tf.evaluation.miou import iou_of_truth, mean_over_present
 
 _CHUNK_ELEMENTS = 2_000_000
 """Draws are made in chunks of at most so many (draw, image) pairs: 16 MB each of indices and of counts."""
+
+Groups = Sequence[Hashable] | None
+"""One label for every image; images of equal labels are drawn together. None: every image is drawn for itself."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,14 +31,15 @@ class GainIntervals:
     """Gains of one model over another, in IoU as a fraction, with the bounds of their intervals.
 
     Attributes:
-      gain: float64 [K], the classes' gain over all images; NaN for a class that one of the two has no IoU for.
-      low: float64 [K], the lower bounds; NaN where no draw had an IoU of both.
+      gain: float64 [K], the classes' gain over all images; NaN for a class that the truth lacks.
+      low: float64 [K], the lower bounds; NaN where no draw's truth has the class, or only one group's.
       high: float64 [K], the upper bounds.
-      miou_gain: the gain in mIoU.
-      miou_low: its lower bound.
+      miou_gain: the gain in mIoU over the classes that the truth has.
+      miou_low: its lower bound; NaN for a single group.
       miou_high: its upper bound.
       level: the intervals' nominal coverage.
       draws: how many resamples they rest on.
+      groups: how many groups of images they rest on; None if the images were drawn as independent.
     """
 
     gain: np.ndarray
@@ -40,93 +50,135 @@ class GainIntervals:
     miou_high: float
     level: float
     draws: int
+    groups: int | None = None
 
 
 def paired_bootstrap(
-    baseline: np.ndarray, other: np.ndarray, *, draws: int = 10_000, seed: int = 0, level: float = 0.95
+    baseline: np.ndarray,
+    other: np.ndarray,
+    *,
+    groups: Groups = None,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> GainIntervals:
     """Confidence intervals of the gain of `other` over `baseline`.
 
-    A class absent from a resample (empty union) is left out of that resample's mean, as in `mean_iou`.
+    A class absent from a resample's truth is left out of that resample's mean for both models.
+
+    Without groups the interval is the percentile interval over the draws. With groups it is that interval with its two
+    sides, seen from the gain, made longer by t / z * sqrt(G / (G - 1)): the bootstrap takes the variance of G groups as
+    that of a population, G - 1 in place of G, and knows nothing of how uncertain a variance from few groups is, for
+    which t with G - 1 degrees of freedom stands in place of the normal quantile z. G is the number of groups, and for a
+    class the number of those whose truth has it. Groups have to be long against the time over which neighbours resemble
+    each other; what is left between groups still makes intervals too short.
 
     Args:
       baseline: int [N, K, K], confusion matrices per image.
       other: int [N, K, K], of the same images in the same order.
+      groups: N labels: images with the same one are drawn together; None: every image for itself.
       draws: resamples.
-      seed: of the resamples; those of equal N, draws and seed are the same.
+      seed: of the resamples; those of equal N (or number of groups), draws and seed are the same.
       level: nominal coverage, in (0, 1).
 
     Raises:
-      ValueError: if the shapes differ or aren't [N, K, K] with N > 0, or the truth of the two isn't the same.
+      ValueError: if the shapes differ or aren't [N, K, K] with N > 0, the truth of the two isn't the same, or there are
+        not N labels.
     """
     _check(baseline, other, draws, level)
-    counts = [_counts(baseline), _counts(other)]
+    counts = [_by_group(counts_of(confusion), groups) for confusion in (baseline, other)]
     gains, mean_gains = [], []
-    for weights in _resamples(len(baseline), draws, seed):
-        scores = [iou_of_counts(*np.split(weights @ per_image, 3, axis=1)) for per_image in counts]
+    for weights in _resamples(len(counts[0]), draws, seed):
+        scores = [_iou(weights @ per_group) for per_group in counts]
         gains.append(scores[1] - scores[0])
         mean_gains.append(mean_over_present(scores[1]) - mean_over_present(scores[0]))
+    before, after = (_iou(per_group.sum(0)) for per_group in counts)
+    gain, miou_gain = after - before, float(mean_over_present(after) - mean_over_present(before))
     tails = ((1 - level) / 2, (1 + level) / 2)
-    low, high = _quantiles(np.concatenate(gains), tails)
-    miou_low, miou_high = _quantiles(np.concatenate(mean_gains)[:, None], tails)
+    bounds = _quantiles(np.concatenate(gains), tails)
+    miou_bounds = _quantiles(np.concatenate(mean_gains)[:, None], tails)
+    if groups is not None:
+        having = (np.split(counts[0], 3, axis=1)[1] > 0).sum(0)
+        bounds = _widened(bounds, gain, having, level)
+        miou_bounds = _widened(miou_bounds, np.array([miou_gain]), np.array([len(counts[0])]), level)
     return GainIntervals(
-        gain=iou(other.sum(0)) - iou(baseline.sum(0)),
-        low=low,
-        high=high,
-        miou_gain=mean_iou(other) - mean_iou(baseline),
-        miou_low=float(miou_low[0]),
-        miou_high=float(miou_high[0]),
+        gain=gain,
+        low=bounds[0],
+        high=bounds[1],
+        miou_gain=miou_gain,
+        miou_low=float(miou_bounds[0, 0]),
+        miou_high=float(miou_bounds[1, 0]),
         level=level,
         draws=draws,
+        groups=None if groups is None else len(counts[0]),
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class MeanGain:
-    """The mean gain of several runs, as a fraction, with the bounds of its interval over other seeds and images."""
+    """The mean gain of several runs, as a fraction, with the bounds of its interval."""
 
     gain: float
     low: float
+    """NaN, like `high`, where there is nothing to estimate an interval from: one run on one group."""
     high: float
     spread: float
     """Standard deviation over the runs; 0 for one."""
+    kind: str
+    """What the interval is and what it speaks of, as in "t over 3 seeds and 20 groups"."""
 
 
-def over_seeds_and_images(
-    before: np.ndarray, after: np.ndarray, *, draws: int = 10_000, seed: int = 0, level: float = 0.95
+def mean_gain_over_runs(
+    before: np.ndarray,
+    after: np.ndarray,
+    *,
+    groups: Groups = None,
+    draws: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> MeanGain:
-    """The mean gain over runs that differ in their seed, with an interval that resamples seeds and images together.
+    """The mean gain over runs that differ in their seed or start, with an interval over other runs and other images.
 
-    Every draw takes as many seeds as there are and as many images as there are, both with replacement; all its seeds
-    are scored on the same images.
+    Several runs: a t interval about the mean. Its variance is that between the S runs, divided by S, plus that of the
+    runs' mean gain between draws of the G groups, times G / (G - 1); its degrees of freedom are Satterthwaite's, from
+    S - 1 and G - 1. Where runs differ in which images they gain on, that part is in both, so the interval is rather too
+    long than too short. Resampling three runs, as one resamples images, would take their variance for a third smaller
+    than it is and would not know that three tell little about it.
+
+    One run: the interval of `paired_bootstrap`, which speaks of images alone.
 
     Args:
-      before: int [S, N, 3 K], for every seed and image (or group of images) `counts_of` the start model.
+      before: int [S, N, 3 K], for every run and image (or group of images) `counts_of` the start model.
       after: int [S, N, 3 K], of the result.
-      draws: resamples.
+      groups: N labels: rows with the same one are drawn together; None: every row for itself.
+      draws: resamples of the groups.
       seed: of the resamples.
       level: nominal coverage, in (0, 1).
 
     Raises:
-      ValueError: if the shapes differ or are not [S, N, 3 K].
+      ValueError: if the shapes differ or are not [S, N, 3 K], or there are not N labels.
     """
     if before.shape != after.shape or before.ndim != 3 or before.shape[2] % 3:
         raise ValueError(f"counts of shape {before.shape} and {after.shape}; expected [S, N, 3 K] twice.")
-
-    def miou(counts: np.ndarray) -> np.ndarray:
-        return mean_over_present(iou_of_counts(*np.split(counts.astype(np.float64), 3, axis=-1)))
-
-    runs, images = before.shape[:2]
-    gains = miou(after.sum(1)) - miou(before.sum(1))
-    random = randomness.generator(seed, "seeds", runs, images)
-    found = []
-    for weights in _resamples(images, draws, seed):
-        per_run = np.stack([miou(weights @ a) - miou(weights @ b) for b, a in zip(before, after, strict=True)], axis=1)
-        drawn = random.integers(runs, size=per_run.shape)
-        found.append(np.take_along_axis(per_run, drawn, axis=1).mean(axis=1))
-    low, high = np.quantile(np.concatenate(found), ((1 - level) / 2, (1 + level) / 2))
-    spread = float(gains.std(ddof=1)) if runs > 1 else 0.0
-    return MeanGain(float(gains.mean()), float(low), float(high), spread)
+    sides = [[_by_group(run, groups) for run in side] for side in (before, after)]
+    gains = np.array([_miou(a.sum(0)) - _miou(b.sum(0)) for b, a in zip(*sides, strict=True)])
+    runs, rows = len(gains), len(sides[0][0])
+    drawn = []
+    for weights in _resamples(rows, draws, seed):
+        per_run = [_miou(weights @ a) - _miou(weights @ b) for b, a in zip(*sides, strict=True)]
+        drawn.append(np.mean(per_run, axis=0))
+    found, mean = np.concatenate(drawn), float(gains.mean())
+    over = "images as independent" if groups is None else _groups_in_words(rows)
+    if runs == 1:
+        bounds = _quantiles(found[:, None], ((1 - level) / 2, (1 + level) / 2))
+        if groups is not None:
+            bounds = _widened(bounds, gains, np.array([rows]), level)
+        return MeanGain(mean, float(bounds[0, 0]), float(bounds[1, 0]), 0.0, f"over {over}, one seed")
+    spread = float(gains.std(ddof=1))
+    present = found[~np.isnan(found)]
+    of_groups = float(present.var()) * rows / (rows - 1) if rows > 1 and present.size else 0.0
+    half = _t_half_width([(spread**2 / runs, runs - 1), (of_groups, rows - 1)], level)
+    return MeanGain(mean, mean - half, mean + half, spread, f"t over {runs} seeds and {over}")
 
 
 def counts_of(confusion: np.ndarray) -> np.ndarray:
@@ -142,25 +194,29 @@ def counts_of(confusion: np.ndarray) -> np.ndarray:
     return np.concatenate([correct, confusion.sum(2), confusion.sum(1)], axis=1)
 
 
-def share_of_draws_won(baseline: np.ndarray, other: np.ndarray, draws: int = 2000, seed: int = 0) -> float:
+def share_of_draws_won(
+    baseline: np.ndarray, other: np.ndarray, draws: int = 2000, seed: int = 0, *, groups: Groups = None
+) -> float:
     """Share of paired draws of the images in which the other model's mIoU is higher; a tie counts half.
+
+    Both models' mIoU is over the classes that the draw's truth has. A share from few groups says little: of one group
+    every draw is the same, and the share 0, 0.5 or 1.
 
     Args:
       baseline: int [N, K, K], confusion matrices per image.
       other: int [N, K, K], of the same images in the same order.
       draws: resamples.
       seed: of the resamples.
+      groups: N labels: images with the same one are drawn together; None: every image for itself.
 
     Raises:
       ValueError: as `paired_bootstrap`.
     """
     _check(baseline, other, draws, 0.5)
-    counts = [_counts(baseline), _counts(other)]
+    counts = [_by_group(counts_of(confusion), groups) for confusion in (baseline, other)]
     won = 0.0
-    for weights in _resamples(len(baseline), draws, seed):
-        before, after = (
-            mean_over_present(iou_of_counts(*np.split(weights @ per_image, 3, axis=1))) for per_image in counts
-        )
+    for weights in _resamples(len(counts[0]), draws, seed):
+        before, after = (_miou(weights @ per_group) for per_group in counts)
         won += float(np.sum(after > before) + np.sum(after == before) / 2)
     return won / draws
 
@@ -175,9 +231,32 @@ def _check(baseline: np.ndarray, other: np.ndarray, draws: int, level: float) ->
         raise ValueError(f"draws {draws} and level {level}; expected at least 1, and a level in (0, 1).")
 
 
-def _counts(confusion: np.ndarray) -> np.ndarray:
-    """float64 [N, 3 K]: exact, being far below 2^53."""
-    return counts_of(confusion).astype(np.float64)
+def _iou(counts: np.ndarray) -> np.ndarray:
+    """float64 [..., K] of [..., 3 K]; NaN where the truth lacks the class."""
+    return iou_of_truth(*np.split(counts, 3, axis=-1))
+
+
+def _miou(counts: np.ndarray) -> np.ndarray:
+    """float64 [...] of [..., 3 K]: the mean over the classes that the truth has."""
+    return mean_over_present(_iou(counts))
+
+
+def _by_group(counts: np.ndarray, groups: Groups) -> np.ndarray:
+    """float64 [G, C]: the sums of [N, C] over every group, in the order of their first image; exact below 2^53."""
+    counts = counts.astype(np.float64)
+    if groups is None:
+        return counts
+    if len(groups) != len(counts):
+        raise ValueError(f"{len(groups)} group labels for {len(counts)} images; expected one each.")
+    places: dict[Hashable, int] = {}
+    rows = [places.setdefault(label, len(places)) for label in groups]
+    sums = np.zeros((len(places), counts.shape[1]))
+    np.add.at(sums, rows, counts)
+    return sums
+
+
+def _groups_in_words(count: int) -> str:
+    return f"{count} group{'s' if count != 1 else ''}"
 
 
 def _resamples(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:
@@ -198,3 +277,31 @@ def _quantiles(values: np.ndarray, tails: tuple[float, float]) -> np.ndarray:
         if present.size:
             result[:, k] = np.quantile(present, tails)
     return result
+
+
+def _widened(bounds: np.ndarray, centre: np.ndarray, groups: np.ndarray, level: float) -> np.ndarray:
+    """Makes percentile intervals from few groups as long as they have to be; see `paired_bootstrap`.
+
+    Args:
+      bounds: float64 [2, K].
+      centre: float64 [K], what they are made longer about; it is always inside.
+      groups: int [K], how many each rests on.
+      level: nominal coverage.
+
+    Returns:
+      float64 [2, K]; NaN for fewer than two groups.
+    """
+    tail = (1 + level) / 2
+    enough = groups > 1
+    count = np.where(enough, groups, 2)
+    factor = np.where(enough, stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt(count / (count - 1)), np.nan)
+    return np.stack(
+        [centre - factor * np.maximum(centre - bounds[0], 0), centre + factor * np.maximum(bounds[1] - centre, 0)]
+    )
+
+
+def _t_half_width(parts: Sequence[tuple[float, int]], level: float) -> float:
+    """Half of a t interval's length from independent variances and their degrees of freedom (Satterthwaite)."""
+    total = sum(variance for variance, _ in parts)
+    below = sum(variance**2 / freedom for variance, freedom in parts if freedom)
+    return float(stdtrit(total**2 / below, (1 + level) / 2) * np.sqrt(total)) if below > 0 else total

@@ -2,6 +2,10 @@
 
 One confusion matrix over the whole set (the sum of those of its images), void pixels ignored; the mean is over the
 classes with a non-empty union, so a class that is neither there nor predicted counts for nothing.
+
+That rule is for scores that are printed. Whatever compares two models, or decides, uses the classes that the truth has
+(`mean_iou_of_truth`): these are the same for both. Under the official rule a few pixels of an absent class that one
+model predicts and the other does not change the number of classes, and with it the mean by whole points.
 """
 
 import numpy as np
@@ -56,6 +60,11 @@ def iou_of_counts(intersection: np.ndarray, truth: np.ndarray, predicted: np.nda
     return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)
 
 
+def iou_of_truth(intersection: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """`iou_of_counts`, float64 [..., K], but NaN for every class that the truth lacks, predicted or not."""
+    return np.where(np.asarray(truth) > 0, iou_of_counts(intersection, truth, predicted), np.nan)
+
+
 def mean_over_present(values: np.ndarray) -> np.ndarray:
     """The mean over the last axis of what isn't NaN; NaN if nothing is left."""
     present = ~np.isnan(values)
@@ -77,3 +86,20 @@ def mean_iou(confusion: np.ndarray) -> float:
     if confusion.ndim == 3:
         confusion = confusion.sum(0)
     return float(mean_over_present(iou(confusion)))
+
+
+def mean_iou_of_truth(confusion: np.ndarray) -> float:
+    """mIoU over the classes that the truth has, as a fraction: what decides between models on the same images.
+
+    It is `mean_iou` unless a class is predicted that no image has: that one counts for nothing here, and as 0 there.
+
+    Args:
+      confusion: [K, K], or one per image [N, K, K], which are summed first.
+
+    Returns:
+      The mean IoU over the classes with a pixel in the truth; NaN if no pixel was counted at all.
+    """
+    confusion = np.asarray(confusion)
+    if confusion.ndim == 3:
+        confusion = confusion.sum(0)
+    return float(mean_over_present(iou_of_truth(np.diagonal(confusion), confusion.sum(1), confusion.sum(0))))

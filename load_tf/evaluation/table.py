@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from load_tf.evaluation.bootstrap import GainIntervals, paired_bootstrap
+from load_tf.evaluation.bootstrap import GainIntervals, Groups, paired_bootstrap
 from load_tf.evaluation.miou import iou, mean_iou
 from load_tf.evaluation.paper import TABLE_1, VOC_CLASS_NAMES
 
@@ -20,9 +20,12 @@ class Table:
 
     Attributes:
       rows: the classes' names, then `mIoU`; each with a number or None (does not apply) for every one of `COLUMNS`.
+      notes: sentences to print with the table: what the intervals rest on, and where the gain in mIoU is not the
+        difference of the two printed scores.
     """
 
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    notes: tuple[str, ...] = ()
 
     def csv(self) -> str:
         """`table1.csv`: a header, then one row a class, per cent with two decimals, empty where nothing applies."""
@@ -70,15 +73,21 @@ def table1(
     baseline: np.ndarray,
     load: np.ndarray | None = None,
     *,
+    groups: Groups = None,
     seed: int = 0,
     draws: int = 10_000,
 ) -> Table:
     """Table 1 of a run, or, without `load`, of a model alone.
 
+    The scores follow the official rule (`miou.mean_iou`). The gain in mIoU is over the classes that the truth has, the
+    same for both models, so where a model predicts a class that no image has, it need not be the difference of the two
+    printed scores; a note then says so.
+
     Args:
       class_names: K names. If they are VOC's 21, a run has the paper's columns beside it.
       baseline: int64 [N, K, K], confusion matrices per image of the segmentor before LoAd.
       load: int64 [N, K, K], of the same images after LoAd; None fills the baseline's column only.
+      groups: N labels, of images that the bootstrap draws together; None: every image for itself.
       seed: of the bootstrap.
       draws: of the bootstrap.
 
@@ -89,21 +98,23 @@ def table1(
         raise ValueError(f"confusion matrices of shape {baseline.shape} for {len(class_names)} class names.")
     before = [*iou(baseline.sum(0)), mean_iou(baseline)]
     columns: list[Sequence[float | None]] = [before]
+    notes: tuple[str, ...] = ()
     if load is None:
         columns += [[None] * len(before)] * 4
     else:
-        intervals = paired_bootstrap(baseline, load, seed=seed, draws=draws)
+        intervals = paired_bootstrap(baseline, load, groups=groups, seed=seed, draws=draws)
         columns += [
             [*iou(load.sum(0)), mean_iou(load)],
             [*intervals.gain, intervals.miou_gain],
             [*intervals.low, intervals.miou_low],
             [*intervals.high, intervals.miou_high],
         ]
+        notes = (_interval_note(intervals.groups), *_class_note(class_names, baseline, load))
     paper = load is not None and tuple(class_names) == VOC_CLASS_NAMES
     rows = []
     for name, values in zip([*class_names, MEAN], zip(*columns, strict=True), strict=True):
         rows.append((name, (*(_per_cent(value) for value in values), *(TABLE_1[name] if paper else (None, None)))))
-    return Table(tuple(rows))
+    return Table(tuple(rows), notes)
 
 
 def summary(
@@ -111,6 +122,7 @@ def summary(
     load: np.ndarray | None,
     holdout: Sequence[int],
     *,
+    groups: Groups = None,
     seed: int = 0,
     draws: int = 10_000,
 ) -> dict[str, dict[str, float | int | None]]:
@@ -123,34 +135,62 @@ def summary(
       baseline: int64 [N, K, K], confusion matrices per image before LoAd.
       load: int64 [N, K, K] after LoAd, or None.
       holdout: those of the N images that are in the hold-out; may be empty.
+      groups: N labels, of images that the bootstrap draws together; None: every image for itself.
       seed: of the bootstrap.
       draws: of the bootstrap.
 
     Returns:
-      For "full", "holdout" and "untouched": `images`, and in per cent `baseline`, `load`, `gain`, `gain_low`,
-      `gain_high`; None where nothing applies (no such image, nothing but void).
+      For "full", "holdout" and "untouched": `images`, `groups` (how many the interval rests on; None where images
+      count as independent), and in per cent `baseline`, `load`, `gain`, `gain_low`, `gain_high`; None where nothing
+      applies (no such image, nothing but void, no interval of a single group).
     """
     chosen = np.zeros(len(baseline), bool)
     chosen[np.asarray(holdout, np.int64)] = True
     parts = {"full": np.ones(len(baseline), bool), "holdout": chosen, "untouched": ~chosen}
-    return {name: _scores(baseline, load, part, seed, draws) for name, part in parts.items()}
+    return {name: _scores(baseline, load, part, groups, seed, draws) for name, part in parts.items()}
 
 
 def _scores(
-    baseline: np.ndarray, load: np.ndarray | None, part: np.ndarray, seed: int, draws: int
+    baseline: np.ndarray, load: np.ndarray | None, part: np.ndarray, groups: Groups, seed: int, draws: int
 ) -> dict[str, float | int | None]:
-    scores: dict[str, float | int | None] = dict.fromkeys(COLUMNS[:5])
+    scores: dict[str, float | int | None] = dict.fromkeys(("groups", *COLUMNS[:5]))
+    chosen = None if groups is None else [label for label, inside in zip(groups, part, strict=True) if inside]
     if part.any():
         scores["baseline"] = _per_cent(mean_iou(baseline[part]))
     if part.any() and load is not None:
-        intervals: GainIntervals = paired_bootstrap(baseline[part], load[part], seed=seed, draws=draws)
+        intervals: GainIntervals = paired_bootstrap(baseline[part], load[part], groups=chosen, seed=seed, draws=draws)
         scores |= {
+            "groups": intervals.groups,
             "load": _per_cent(mean_iou(load[part])),
             "gain": _per_cent(intervals.miou_gain),
             "gain_low": _per_cent(intervals.miou_low),
             "gain_high": _per_cent(intervals.miou_high),
         }
     return {"images": int(part.sum()), **scores}
+
+
+def over_groups(groups: int | None) -> str:
+    """What an interval is over, in words: "over 12 groups of images" or "over images as independent"."""
+    if groups is None:
+        return "over images as independent"
+    return f"over {groups} group{'s' if groups != 1 else ''} of images"
+
+
+def _interval_note(groups: int | None) -> str:
+    return f"95 % interval: paired bootstrap {over_groups(groups)}."
+
+
+def _class_note(class_names: Sequence[str], baseline: np.ndarray, load: np.ndarray) -> list[str]:
+    """A sentence if a class without truth is predicted: then the gain is over fewer classes than the scores."""
+    predicted = (baseline.sum(0) + load.sum(0)).sum(0)
+    lacking = (baseline.sum((0, 2)) == 0) & (predicted > 0)
+    names = [name for name, lacks in zip(class_names, lacking, strict=True) if lacks]
+    if not names:
+        return []
+    return [
+        f"The gain in mIoU is over the classes that the truth has. It lacks {', '.join(names)}, predicted all the "
+        "same, so the gain need not be the difference of the two scores, which count every predicted class."
+    ]
 
 
 def _per_cent(fraction: float | None) -> float | None:

@@ -5,25 +5,32 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from load_tf.arrays import write_atomically
 from load_tf.errors import UserError
-from load_tf.evaluation.bootstrap import MeanGain, over_seeds_and_images
+from load_tf.evaluation.bootstrap import MeanGain, mean_gain_over_runs
 from load_tf.report import canvas
 
 _COLOURS = (canvas.VERMILLION, canvas.BLUE, canvas.GREEN, canvas.ORANGE, canvas.SKY, "#CC79A7", canvas.GREY)
 _HEADER = (
-    "| variant | rate | seeds | hold-out gain | **untouched gain** | 95 % interval | against the first | spread | "
-    "per seed | worst | diverged | pairs | min | MiB |"
+    "| variant | rate | seeds | hold-out gain | **untouched gain** | 95 % interval | against the first | verdict | "
+    "spread | per seed | worst | diverged | went back | end models | path | pairs | min | MiB |"
 )
+_RULE = "|---|--:|--:|--:|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+
+
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A finished run, as its JSON file has it; mIoU as fractions."""
+    """A finished run, as its JSON file has it; mIoU as fractions.
+
+    Files of older versions lack what they did not measure: those properties are None.
+    """
 
     values: dict[str, Any]
 
@@ -37,7 +44,27 @@ class Result:
 
     @property
     def gain(self) -> float:
-        return self.values["untouched"]["after"] - self.values["untouched"]["before"]
+        """Over the classes that the truth has; before versions wrote that, the difference of the printed scores."""
+        untouched = self.values["untouched"]
+        return untouched.get("gain", untouched["after"] - untouched["before"])
+
+    @property
+    def path_length(self) -> float | None:
+        """How far the weights walked, there and back: the lengths of all updates' steps, summed."""
+        lengths = self.values.get("updates_of_iterations", {}).get("path_length", [])
+        known = [length for length in lengths if length is not None]
+        return sum(known) if known else None
+
+    @property
+    def went_back(self) -> int | None:
+        """How often going back changed the weights; None for a method that never does."""
+        return self.values.get("went_back")
+
+    @property
+    def end_models(self) -> int | None:
+        """How many sets of end models' label maps the discriminator was trained on."""
+        aggregated = self.values.get("aggregated")
+        return None if aggregated is None else aggregated["end_models"]
 
     @property
     def minutes(self) -> float:
@@ -83,43 +110,89 @@ def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
 def mean_gain(runs: Sequence[Result]) -> MeanGain:
     """The variant's gain on untouched images, with the interval over seeds and images."""
     before, after = (np.array([run.values[f"counts_{when}"] for run in runs]) for when in ("before", "after"))
-    return over_seeds_and_images(before, after)
+    return mean_gain_over_runs(before, after, groups=_groups(runs))
 
 
 def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
     """What a variant's results are better by than another's on untouched images; None if they share no seed."""
-    others = {run.values["seed"]: run for run in first}
-    pairs = [(others[run.values["seed"]], run) for run in runs if run.values["seed"] in others]
+    pairs = _of_equal_seeds(first, runs)
     if not pairs:
         return None
     before, after = (np.array([run.values["counts_after"] for run in side]) for side in zip(*pairs, strict=True))
-    return over_seeds_and_images(before, after)
+    return mean_gain_over_runs(before, after, groups=_groups([run for pair in pairs for run in pair]))
+
+
+def never_acted(first: Sequence[Result], runs: Sequence[Result]) -> bool:
+    """Whether what makes a variant differ never came into play: with every seed that both have, the same models.
+
+    Models are told apart by the hold-out's score after every iteration and the result's counts on untouched images,
+    which have to be equal to the last bit.
+    """
+    pairs = _of_equal_seeds(first, runs)
+    return bool(pairs) and all(
+        a.values[name] == b.values[name] for a, b in pairs for name in ("curve", "counts_before", "counts_after")
+    )
+
+
+def verdict(first: Sequence[Result], runs: Sequence[Result]) -> str:
+    """What the comparison with the first variant shows, in words.
+
+    Returns:
+      "never acted", or "better" or "worse" where the difference's interval excludes zero, or "no difference shown"; ""
+      without a seed that both have.
+    """
+    difference = mean_difference(first, runs)
+    if difference is None:
+        return ""
+    if never_acted(first, runs):
+        return "never acted"
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no difference shown"
+
+
+def _of_equal_seeds(first: Sequence[Result], runs: Sequence[Result]) -> list[tuple[Result, Result]]:
+    others = {run.values["seed"]: run for run in first}
+    return [(others[run.values["seed"]], run) for run in runs if run.values["seed"] in others]
+
+
+def _groups(runs: Sequence[Result]) -> Sequence[str] | None:
+    """The labels of the counts' groups, if all runs have the same; None: every row of counts is independent."""
+    labels = runs[0].values.get("groups")
+    return labels if all(run.values.get("groups") == labels for run in runs) else None
 
 
 def table(found: Mapping[str, Sequence[Result]]) -> str:
     """Markdown: a row per variant, then the classes' gains."""
     first = next(iter(found.values()))[0].values
-    seeds = max(len(runs) for runs in found.values())
-    groups = len(first["counts_before"])
+    compared = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
+    gains = {variant: mean_gain(runs) for variant, runs in compared.items()}
+    kinds = dict.fromkeys(gain.kind for gain in gains.values())
+    rows = len(first["counts_before"])
+    joined = (
+        ""
+        if rows == first["untouched"]["images"] or first.get("groups")
+        else (f" (counted in {rows} groups of consecutive images)")
+    )
     lines = [
         f"{first['dataset']}: gain in mIoU, points, over the start model of the same seed. Hold-out "
         f"{first['holdout']['images']} images, on which every method chose its model; untouched "
-        f"{first['untouched']['images']}, on which nothing was chosen. Interval: {seeds} seeds and {groups} "
-        f"{'images' if groups == first['untouched']['images'] else 'groups of images'} resampled together, 10,000 "
-        "draws.",
+        f"{first['untouched']['images']}, on which nothing was chosen. Interval: "
+        f"{' or '.join(kinds) or 'none'}{joined}.",
         "",
         _HEADER,
-        "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|--:|--:|",
+        _RULE,
     ]
-    compared = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
     reference = next(iter(compared.values()), [])
-    lines += [_row(variant, runs, reference) for variant, runs in compared.items()]
+    lines += [_row(variant, runs, reference, gains[variant]) for variant, runs in compared.items()]
     lines += [
         "",
-        "*against the first*: the untouched gain less that of the first row, with its interval. *worst*: lowest "
+        "*against the first*: the untouched gain less that of the first row, with its interval. *verdict*: on that "
+        "difference; *never acted*: the same models to the last bit, so the setting was not tried. *worst*: lowest "
         "hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower bound or "
-        "a number that is not finite, of all. *pairs*: the discriminator's last pair accuracy. *min*: "
-        "wall-clock minutes of a run after stage 1, *MiB*: its peak memory; means and maximum over seeds.",
+        "a number that is not finite, of all. *went back*: times that going back to the start model changed the "
+        "weights, of the cycles that another one followed. *end models*: sets of end models' label maps that the "
+        "discriminator was trained on. *path*: the lengths of all steps, summed. *pairs*: the discriminator's last "
+        "pair accuracy. *min*: wall-clock minutes of a run after stage 1, *MiB*: its peak memory. Counts are sums over "
+        "the seeds, MiB the maximum, the rest means.",
         "",
         *_starts(found),
         "",
@@ -128,8 +201,7 @@ def table(found: Mapping[str, Sequence[Result]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(variant: str, runs: Sequence[Result], first: Sequence[Result]) -> str:
-    gain = mean_gain(runs)
+def _row(variant: str, runs: Sequence[Result], first: Sequence[Result], gain: MeanGain) -> str:
     against = None if runs is first else mean_difference(first, runs)
     ends = [reason for run in runs for reason in run.values["cycle_ends"]]
     diverged = sum(reason in ("lower_bound", "non_finite") for reason in ends)
@@ -141,12 +213,16 @@ def _row(variant: str, runs: Sequence[Result], first: Sequence[Result]) -> str:
         str(len(runs)),
         f"{100 * np.mean([run.holdout_gain for run in runs]):+.2f}",
         f"**{100 * gain.gain:+.2f}**",
-        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}",
+        _interval(gain.low, gain.high),
         _with_interval(against) if against else "",
+        verdict(first, runs) if against else "",
         f"{100 * gain.spread:.2f}",
         " ".join(_seed(run) for run in runs),
         f"{100 * worst:+.1f}",
         f"{diverged}/{len(ends)}",
+        _times_back(runs),
+        _sum([run.end_models for run in runs]),
+        _mean([run.path_length for run in runs]),
         f"{100 * np.mean(judged):.0f} %" if judged else "",
         f"{np.mean([run.minutes for run in runs]):.1f}",
         f"{max(run.values['peak_mib'] for run in runs):.0f}",
@@ -155,12 +231,38 @@ def _row(variant: str, runs: Sequence[Result], first: Sequence[Result]) -> str:
 
 
 def _with_interval(gain: MeanGain) -> str:
-    return f"{100 * gain.gain:+.2f} ({100 * gain.low:+.2f} to {100 * gain.high:+.2f})"
+    return f"{100 * gain.gain:+.2f} ({_interval(gain.low, gain.high)})"
+
+
+def _interval(low: float, high: float) -> str:
+    return "no interval" if math.isnan(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
 
 
 def _seed(run: Result) -> str:
-    untouched = run.values["untouched"]
-    return f"{100 * run.gain:+.2f} [{100 * untouched['low']:+.2f}, {100 * untouched['high']:+.2f}]"
+    low, high = run.values["untouched"]["low"], run.values["untouched"]["high"]
+    return f"{100 * run.gain:+.2f}" + ("" if low is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]")
+
+
+def _times_back(runs: Sequence[Result]) -> str:
+    times = _known([run.went_back for run in runs])
+    followed = sum(max(0, len(run.values["cycle_ends"]) - 1) for run in runs)
+    return "" if times is None else f"{sum(times)}/{followed}" if any(times) else f"never (0/{followed})"
+
+
+def _sum(values: Sequence[int | None]) -> str:
+    known = _known(values)
+    return "" if known is None else str(sum(known))
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = _known(values)
+    return "" if known is None else f"{np.mean(known):.3g}"
+
+
+def _known(values: Sequence[_Number | None]) -> list[_Number] | None:
+    """The values, or None if a run lacks its own."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
 
 
 def _starts(found: Mapping[str, Sequence[Result]]) -> list[str]:

@@ -16,7 +16,7 @@ from load_tf.arrays import write_atomically
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.evaluation.table import Table, summary, table1
+from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.report import convergence, html, pictures, qualitative
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
@@ -132,6 +132,7 @@ def write_tables(
         f"{plan.experiment.name}: {dataset.name}, split {plan.experiment.validation_split}, IoU in per cent.",
         "",
         _scores_in_words(scores),
+        *(line for note in table.notes for line in ("", note)),
     ]
     directory.write("report/table1.csv", table.csv())
     directory.write("report/table1.md", table.markdown(caption))
@@ -143,6 +144,7 @@ def write_tables(
             {
                 **scores,
                 "classes": {name: values for name, values in table.rows},
+                "notes": list(table.notes),
                 "columns": ["baseline", "load", "gain", "gain_low", "gain_high", "paper_baseline", "paper_load"],
                 "cycles": sum(event["event"] == "cycle_end" for event in journal),
                 "peaks": [{"cycle": p["cycle"], "iteration": p["iteration"], "miou": p["miou"]} for p in peaks],
@@ -216,12 +218,16 @@ def _scores_in_words(scores: dict[str, Any]) -> str:
             continue
         text = f"{meaning}, {score['images']}: mIoU {score['baseline']:.2f}"
         if score["load"] is not None:
-            text += (
-                f" -> {score['load']:.2f}, gain {score['gain']:+.2f} "
-                f"(95 % interval {score['gain_low']:+.2f} to {score['gain_high']:+.2f})"
-            )
+            text += f" -> {score['load']:.2f}, gain {score['gain']:+.2f} ({_interval_in_words(score)})"
         lines.append(text)
     return "\n\n".join(lines)
+
+
+def _interval_in_words(score: dict[str, Any]) -> str:
+    over = over_groups(score["groups"])
+    if score["gain_low"] is None:
+        return f"no interval {over}"
+    return f"95 % interval {over}: {score['gain_low']:+.2f} to {score['gain_high']:+.2f}"
 
 
 def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from load_tf.evaluation.table import COLUMNS, MEAN
+from load_tf.evaluation.table import COLUMNS, MEAN, over_groups
 from load_tf.report import health as game_health
 from load_tf.report import walk as figure
 from load_tf.report.endings import ending
@@ -38,7 +38,7 @@ def verdict(summary: Summary, journal: Sequence[Event]) -> Markup:
         "p",
         f"mIoU {best['baseline']:.2f} → {best['load']:.2f} on {best['images']} {title}: ",
         tag("b", f"{signed(best['gain'])} points", class_=judge(best)),
-        f", {found} (95 % interval {_interval(best)}).",
+        f", {found} ({_interval_over(best)}).",
         class_="verdict",
     )
     tiles = [
@@ -46,7 +46,7 @@ def verdict(summary: Summary, journal: Sequence[Event]) -> Markup:
             "div",
             tag("span", f"{title}, {score['images']}", class_="label"),
             tag("b", signed(score["gain"]), class_=judge(score)),
-            tag("span", f"{score['baseline']:.2f} → {score['load']:.2f}, {_interval(score)}"),
+            tag("span", f"{score['baseline']:.2f} → {score['load']:.2f}, {_interval(score) or 'no interval'}"),
             tag("span", note, class_="note"),
             class_="tile",
         )
@@ -106,6 +106,7 @@ def table(summary: Summary) -> Markup | None:
         "IoU in per cent over all evaluated images. Green and red: the 95 % paired bootstrap interval of the gain "
         "does not hold zero. Bars show the interval around zero, cut where it is very wide. A click on a heading sorts."
     )
+    note = " ".join([note, *summary.get("notes", [])])
     return join(
         tag("p", note, class_="note"),
         tag("div", tag("table", tag("thead", header), tag("tbody", *body), tag("tfoot", *mean), class_="sortable"),
@@ -290,6 +291,12 @@ def _scored(summary: Summary, key: str) -> bool:
 def _interval(score: Mapping[str, Any]) -> str:
     low, high = score["gain_low"], score["gain_high"]
     return "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+
+
+def _interval_over(score: Mapping[str, Any]) -> str:
+    # A summary without `groups` is of a version whose intervals took images as independent.
+    over = over_groups(score.get("groups"))
+    return f"95 % interval {_interval(score)}, {over}" if _interval(score) else f"no interval {over}"
 
 
 def _plain(value: object) -> str:

@@ -109,9 +109,10 @@ def test_summary_of_a_model_alone_and_of_an_empty_part() -> None:
     scores = summary(baseline, None, [])
     assert scores["full"] == {
         "images": 4, "baseline": pytest.approx(58.3333, abs=1e-3), "load": None, "gain": None, "gain_low": None,
-        "gain_high": None,
+        "gain_high": None, "groups": None,
     }  # fmt: skip
-    assert scores["holdout"] == {"images": 0} | dict.fromkeys(("baseline", "load", "gain", "gain_low", "gain_high"))
+    columns = ("groups", "baseline", "load", "gain", "gain_low", "gain_high")
+    assert scores["holdout"] == {"images": 0} | dict.fromkeys(columns)
     assert summary(baseline, load, range(4), draws=5)["untouched"]["load"] is None
 
 
