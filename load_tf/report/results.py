@@ -13,6 +13,8 @@ import numpy as np
 
 from load_tf import interruption, workers
 from load_tf.arrays import write_atomically
+from load_tf.data.dataset import groups_of
+from load_tf.data.groups import in_words
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -41,10 +43,11 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         directory.commit(state, {}, {"start"}, last=True)
         return
     experiment = plan.experiment
-    table = table1(experiment.dataset.class_names, baseline, load, seed=experiment.seed)
-    scores = summary(baseline, load, data.holdout_indices, seed=experiment.seed)
-    journal = directory.journal()
-    write_tables(directory, plan, table, scores, journal, [data.validation.ids[i] for i in data.holdout_indices])
+    groups = groups_of(data.validation)
+    table = table1(experiment.dataset.class_names, baseline, load, groups=groups, seed=experiment.seed)
+    scores = summary(baseline, load, data.holdout_indices, groups=groups, seed=experiment.seed)
+    journal, holdout_ids = directory.journal(), [data.validation.ids[i] for i in data.holdout_indices]
+    write_tables(directory, plan, table, scores, journal, holdout_ids, None if groups is None else in_words(groups))
     with interruption.abandonable():
         directory.write("report/convergence.png", convergence.draw(journal, f"{experiment.name}: LoAd as it happened"))
         rows = _rows(plan, data, directory, evaluator, baseline, load)
@@ -125,6 +128,7 @@ def write_tables(
     scores: dict[str, Any],
     journal: list[dict[str, Any]],
     holdout_ids: list[str],
+    groups: str | None = None,
 ) -> None:
     """`table1.csv`, `table1.md` and `summary.json`."""
     dataset = plan.experiment.dataset
@@ -149,6 +153,7 @@ def write_tables(
                 "cycles": sum(event["event"] == "cycle_end" for event in journal),
                 "peaks": [{"cycle": p["cycle"], "iteration": p["iteration"], "miou": p["miou"]} for p in peaks],
                 "holdout_ids": holdout_ids,
+                "groups": groups,
                 "seconds": sums["seconds"],
                 "peak_mib": sums["peak_mib"],
                 "settings": settings(plan),
