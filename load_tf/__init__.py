@@ -12,6 +12,7 @@ _EXPORTS = {
     "AdversarialTraining": "load_tf.training.segmentor",
     "Discriminator": "load_tf.discriminator",
     "DiscriminatorTraining": "load_tf.training.discriminator",
+    "Groups": "load_tf.data.groups",
     "Lookahead": "load_tf.lookahead",
     "Sampling": "load_tf.conditioning",
     "SegmentationDataset": "load_tf.data.dataset",

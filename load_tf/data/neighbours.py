@@ -1,9 +1,9 @@
 """Images that look like neighbours: two frames of a video, two cuts of a scan, one photograph twice.
 
-An image's signature is how its colours change from each of 8 x 8 fields to the next; two images are near when the cosine
-of their signatures is above `NEAR`. On CamVid, a frame a second, that holds for 47 % of neighbours and for all within a
-fifteenth of a second; among 949 PASCAL VOC and 573 Stanford Background photographs it finds the five that are in the
-latter twice, and no other pair.
+An image's signature is how its colours change from each of 8 x 8 fields to the next; two images are near when the
+cosine of their signatures is above `NEAR`. On CamVid that holds for 47 % of neighbours in the training list, a second
+apart, and for all in the validation list, a fifteenth of a second apart; among 1,386 PASCAL VOC and 573 Stanford
+Background photographs it finds the five that are in the latter twice, and no other pair.
 """
 
 import dataclasses
@@ -19,16 +19,16 @@ NEAR = 0.8
 
 SAME = 0.95
 CHANCE = 0.02
-"""Up to this share of a part's images is near by chance (0.4 % among 1,000 synthetic scenes): then only those count whose
-cosine is above `SAME`."""
+"""Up to this share of a part's images may be near by chance (0.4 % among 1,000 synthetic scenes are): then only those
+count whose cosine is above `SAME`."""
 
 FIELDS = 8
 COLOUR_WEIGHT = 3.0
 """Of red less green and yellow less blue against brightness: in street scenes brightness alone is alike everywhere."""
 
 REMEDY = (
-    "say with groups what belongs together, e.g. folder.groups = @groups() with groups.pattern = '^([^_]+)_' (a name in "
-    "the id) or groups.block = 10 (so many consecutive ids)"
+    "say with groups what belongs together, e.g. folder.groups = @groups() with groups.pattern = '^([^_]+)_' (a name "
+    "in the id) or groups.block = 10 (so many consecutive ids)"
 )
 
 SIZE = 2 * FIELDS * (FIELDS - 1) * 3
@@ -128,7 +128,11 @@ def _between(one: str, first: Part, other: str, second: Part) -> list[str]:
     count, example = _near(second, first)
     if not count and not named:
         return []
-    what = [f"splits {one!r} and {other!r} share {len(named)} groups, {listing(named)}"] if named else []
+    what = (
+        [f"splits {one!r} and {other!r} share {len(named)} group{'s' if len(named) > 1 else ''}, {listing(named)}"]
+        if named
+        else []
+    )
     if count:
         what.append(f"{count} of {len(second.ids)} images of {other!r} look like neighbours of {one!r} ({example})")
     remedy = "lists that keep groups whole would part them" if grouped else REMEDY
