@@ -13,6 +13,7 @@ _EXPORTS = {
     "Convention": "load_tf.segmentors.convention",
     "Discriminator": "load_tf.discriminator",
     "DiscriminatorTraining": "load_tf.training.discriminator",
+    "Groups": "load_tf.data.groups",
     "Lookahead": "load_tf.lookahead",
     "Sampling": "load_tf.conditioning",
     "SegmentationDataset": "load_tf.data.dataset",

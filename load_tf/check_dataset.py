@@ -4,12 +4,14 @@ python -m load_tf.check_dataset --gin_file=FILE [--data_dir=DIR] [--output=sheet
 
 Every image and mask of every split is read. A fault is what stops a run: each is listed with the file, what was found
 and what was expected. What is allowed but seldom meant (a class that occurs nowhere, masks of a single class or of
-hardly anything but void, images that occur twice) is listed as worth a look.
+hardly anything but void, images that occur twice, or that look like neighbours of training or hold-out images) is listed
+as worth a look.
 
 Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config or the folder are wrong.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +48,8 @@ def check() -> int:
 
     configured = commands.configured(plan.Experiment)  # gin fills in the arguments
     dataset = configured.dataset
-    faults, shown = check_splits(dataset, configured.training_split, configured.crop)
+    parts = [configured.training_split, configured.validation_split, configured.holdout_split]
+    faults, shown = check_splits(dataset, configured.training_split, configured.crop, [p for p in parts if p])
     if output is not None:
         try:
             write_atomically(output, contact_sheet.draw(shown, dataset.class_names, dataset.colours))
@@ -60,7 +63,7 @@ def check() -> int:
 
 
 def check_splits(
-    dataset: "SegmentationDataset", training_split: str, crop: tuple[int, int]
+    dataset: "SegmentationDataset", training_split: str, crop: tuple[int, int], parts: Sequence[str] = ()
 ) -> tuple[list[str], list[tuple[str, "Example"]]]:
     """Reads all splits and prints what they consist of.
 
@@ -68,10 +71,14 @@ def check_splits(
       dataset: the data set.
       training_split: whose images have to fit into the crop.
       crop: height and width in pixels.
+      parts: the splits that no two neighbours may be in: training, validation, and the hold-out unless it is yet to be
+        drawn from the second.
 
     Returns:
       The faults, a sentence each; some examples of every split, each with a caption.
     """
+    from load_tf.data import neighbours
+    from load_tf.data.dataset import groups_of
     from load_tf.data.files import refuse_duplicates
     from load_tf.data.inspection import Inspection, read_examples
     from load_tf.data.preparation import shared_ids
@@ -80,6 +87,7 @@ def check_splits(
     faults: list[str] = []
     shown: list[tuple[str, Example]] = []
     ids: dict[str, tuple[str, ...]] = {}
+    looks: dict[str, neighbours.Part] = {}
     for name in dataset.sources:
         description = f"{dataset.name} {name}"
         try:
@@ -101,12 +109,16 @@ def check_splits(
         for index, example in enumerate(read_examples(split, dataset.num_classes, description, found)):
             if example is not None and index in chosen:
                 shown.append((f"{name}: {example.id}"[-48:], example))
+        looks[name] = neighbours.Part(found.ids, found.signatures, groups_of(split))
         if name == training_split:
             found.faults += found.larger_than(crop)
         print(summary(found, dataset.class_names))
         faults += found.faults
     # The augmented training list of VOC holds the plain one; what both must not share is the validation images.
     faults += [f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f]
+    together = {name: looks[name] for name in parts if name in looks}
+    for suspicion in neighbours.suspicions(together, parts[1] if len(parts) == 2 else None):
+        print(f"worth a look: {suspicion}\n")
     # What is wrong with the folder as a whole is said by each of its splits.
     return list(dict.fromkeys(faults)), shown
 

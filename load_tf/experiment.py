@@ -128,7 +128,8 @@ def read_data(plan: Plan) -> Data:
     names = [experiment.training_split, experiment.validation_split]
     if experiment.holdout_split is not None:
         names.append(experiment.holdout_split)
-    splits = prepare_all(dataset, tuple(names))
+    drawn = experiment.validation_split if experiment.holdout_split is None else None
+    splits = prepare_all(dataset, tuple(names), drawn)
     training, validation = splits[experiment.training_split], splits[experiment.validation_split]
     if experiment.holdout_split is not None:
         chosen = splits[experiment.holdout_split]

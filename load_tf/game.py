@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from load_tf import health, interruption, workers
 from load_tf.conditioning import Sampling
-from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.data.dataset import IGNORE_LABEL, Split, groups_of
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
 from load_tf.discriminator import ConditionalDiscriminator, Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
@@ -161,7 +161,8 @@ class AdversarialGame:
 
     def confidence(self) -> float:
         assert self.start_confusion is not None and self.holdout_confusion is not None
-        return share_of_draws_won(self.start_confusion, self.holdout_confusion, PEAK_TEST_DRAWS, self.seed)
+        models, groups = (self.start_confusion, self.holdout_confusion), groups_of(self.holdout)
+        return share_of_draws_won(*models, PEAK_TEST_DRAWS, self.seed, groups=groups)
 
     def go_back(self) -> None:
         self.start.put_back()

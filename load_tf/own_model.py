@@ -13,9 +13,10 @@ import tensorflow as tf
 from load_tf import experiment
 from load_tf.conditioning import Sampling
 from load_tf.data.colours import voc_palette
-from load_tf.data.dataset import SegmentationDataset, Split
+from load_tf.data.dataset import SegmentationDataset, Split, groups_of
 from load_tf.data.grid import Size
-from load_tf.data.pairs import as_split
+from load_tf.data.groups import in_words
+from load_tf.data.pairs import as_splits
 from load_tf.discriminator import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
@@ -59,6 +60,7 @@ def run(
     convention: Convention | None = None,
     holdout_images: int | None = None,
     watched_images: int = 100,
+    groups: Any = None,
     name: str | None = None,
     seed: int = 0,
     lookahead: Lookahead | None = None,
@@ -91,6 +93,9 @@ def run(
       holdout_images: how many validation images decide; None: a third of them, 500 (the paper's) at the most.
       watched_images: how many of the rest are scored whenever the hold-out is, to see whether it speaks for them; they
         decide nothing. 0: none.
+      groups: which images belong together, such as frames of a sequence: `load_tf.Groups`, a pattern on their ids such
+        as "^([^_]+)_", so many consecutive images, or the groups' names of the validation images, by id or in order.
+        The hold-out is drawn by whole groups, and intervals are over groups. None: those the data bring, if any.
       name: for the tables; None: the model's.
       seed: of every draw.
       lookahead: parameters of Algorithm 1; here and below None stands for the paper's.
@@ -105,7 +110,7 @@ def run(
     Raises:
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
     """
-    splits = {"train": as_split(training, "train"), "validation": as_split(validation, "validation")}
+    splits = as_splits(training, validation, groups)
     segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
     dataset = _dataset(splits, num_classes, class_names, colours)
     a_third = max(1, min(500, len(splits["validation"]) // 3))
@@ -214,6 +219,9 @@ def _as_text(plan: Plan, splits: dict[str, Split]) -> str:
     for key, split in splits.items():
         digest = hashlib.sha256("\n".join(split.ids).encode()).hexdigest()[:16]
         lines += [f"# {key}: {len(split)} examples, ids {digest}"]
+        if (groups := groups_of(split)) is not None:
+            digest = hashlib.sha256("\n".join(map(str, groups)).encode()).hexdigest()[:16]
+            lines += [f"# {key}: {in_words(groups)}, {digest}"]
     return "# A call of load_tf.run\n" + "\n".join(lines) + "\n"
 
 

@@ -23,7 +23,8 @@ from load_tf.data.cityscapes import cityscapes
 from load_tf.data.dataset import SegmentationDataset, Split
 from load_tf.data.folder import folder
 from load_tf.data.grid import Size
-from load_tf.data.partition import kept_block, keyed_partition
+from load_tf.data.groups import Groups
+from load_tf.data.partition import held_blocks, keyed_partition
 from load_tf.data.synthetic import synthetic
 from load_tf.data.voc import voc
 from load_tf.discriminator import Discriminator
@@ -54,8 +55,9 @@ from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
-DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition, kept_block)
+DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition, held_blocks)
 SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
+GROUPS = gin.external_configurable(Groups, "groups")
 STUDY = Study
 """Registered here as everything is, and used by `load_tf.study`."""
 METHODS = (

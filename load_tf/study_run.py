@@ -11,7 +11,7 @@ import numpy as np
 
 from load_tf import commands, experiment, plan, study_result, workers
 from load_tf.arrays import write_atomically
-from load_tf.data.dataset import SegmentationDataset, Subset
+from load_tf.data.dataset import Subset, groups_of
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
 from load_tf.evaluation.miou import mean_iou
@@ -47,16 +47,11 @@ def make(run_dir: Path, result: Path) -> None:
     after = evaluator.evaluate("untouched, after")
     arrays_to_variables(directory.arrays("baseline"), model.variables)
     before = evaluator.evaluate("untouched, before")
-    labels = _groups_of(assembled.experiment.dataset, untouched.ids)
+    groups = groups_of(untouched)
+    labels = None if groups is None else tuple(map(str, groups))
     values = _result(assembled, directory, before, after, len(touched), labels)
     write_atomically(result, (json.dumps(values) + "\n").encode())
     directory.close()
-
-
-def _groups_of(dataset: SegmentationDataset, ids: Sequence[str]) -> Sequence[str] | None:
-    """The images' groups, one label each, or None if the data set knows of none."""
-    groups_of = getattr(dataset, "groups_of", None)
-    return groups_of(ids) if groups_of else None
 
 
 def _result(

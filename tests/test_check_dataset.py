@@ -145,6 +145,24 @@ def test_training_images_have_to_fit_into_the_crop(check: Callable[..., tuple[in
     ]
 
 
+def test_neighbours_in_two_splits_are_worth_a_look(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    """A photograph of the training list is in the validation list under another name."""
+    assert "neighbours" not in check(f"--data_dir={root}")[1]
+    with Image.open(root / "images/a.png") as picture:
+        small = picture.resize((60, 40), Image.Resampling.NEAREST)
+    small.save(root / "images/e.png")
+    (root / "masks/e.png").write_bytes(bad_inputs.encoded(np.kron(bad_inputs.mask(0), np.ones((2, 2), np.uint8))))
+    status, printed, complaints = check(f"--data_dir={root}")
+    assert (status, complaints) == (0, "")
+    count = len((root / "val.txt").read_text().split())
+    sentence = f"worth a look: 1 of {count} images of 'validation' look like neighbours of 'train' ('e' and 'a' most)"
+    assert sentence in printed and "groups.block = 10" in printed
+    groups = [f"--gin_param={binding}" for binding in ("folder.groups = @groups()", "groups.pattern = '^.'")]
+    assert "neighbours" not in check(f"--data_dir={root}", *groups)[1], "said to be of two sequences"
+    one = [groups[0], "--gin_param=groups.pattern = '^()'"]
+    assert "splits 'train' and 'validation' share 1 group" in check(f"--data_dir={root}", *one)[1]
+
+
 def test_what_is_wrong_with_the_command_itself(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
     for arguments, message in (
         (["--data_dir=nowhere/at/all"], "is not a folder"),

@@ -21,6 +21,7 @@ CHECKPOINT = "checkpoints/deeplabv3_mnv2_pascal_train_aug_fp16"
 NEEDS = {
     "demo.gin": {},
     "camvid.gin": {"data_dir": "data/camvid"},
+    "folder.gin": {"data_dir": "data/camvid"},
     "voc.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "voc_mobilenetv2.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "voc_mobilenetv2_valsplit.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},

@@ -89,6 +89,25 @@ def test_a_plain_unet_runs_from_stage_one_to_the_report(played: tuple[Any, Path,
     assert (folder / "saved_model/1/saved_model.pb").is_file()
 
 
+def test_groups_are_drawn_as_a_whole_and_resampled_together(tmp_path: Path) -> None:
+    small = {**SMALL, "lookahead": load_tf.Lookahead(max_cycles=1, patience=1, peak_test=0.5)}
+
+    def run(name: str, groups: Any) -> dict[str, Any]:
+        data = pairs("train"), pairs("validation")
+        return load_tf.run(unet(), *data, run_dir=tmp_path / name, holdout_images=2, groups=groups, **small).summary
+
+    summary = run("named", ["p", "q", "p", "r", "q", "r"])
+    places = sorted(int(identity[-1]) for identity in summary["holdout_ids"])
+    assert places in ([0, 2], [1, 4], [3, 5])
+    assert summary["groups"] == "3 groups of up to 2 images"
+    assert [summary[part]["groups"] for part in ("full", "holdout", "untouched")] == [3, 1, 2]
+    assert summary["untouched"]["images"] == 4
+    with pytest.raises(UserError, match="another config"):
+        run("named", ["p", "q", "p", "r", "r", "q"])
+    with pytest.raises(UserError, match="3 names; expected one for each of the 6 images of validation"):
+        run("wrong", ["p", "q", "r"])
+
+
 def test_the_model_has_the_weights_of_the_result(played: tuple[Any, Path, keras.Model]) -> None:
     """The SavedModel is the judge: its label map is that of the returned model."""
     result, folder, given = played

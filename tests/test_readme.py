@@ -59,7 +59,7 @@ def test_a_folder_of_ones_own_and_a_model_of_ones_own(tmp_path: Path) -> None:
     keras.Model(images, keras.layers.Conv2D(8, 3, 8, padding="same")(x)).save(tmp_path / "mine.keras")
 
     (check,) = re.findall(r"`python -m (load_tf\.check_dataset [^`]+)`", README.read_text())
-    words = shlex.split(check.replace("=...", "=camvid.gin", 1).replace("=...", "=scenes", 1))
+    words = shlex.split(check.replace("=...", "=folder.gin", 1).replace("=...", "=scenes", 1))
     assert "no faults" in run(words, tmp_path)
     assert Image.open(tmp_path / "sheet.png").width > 100
     small = [f"--gin_param={binding}" for binding in SMALL.strip().splitlines()]

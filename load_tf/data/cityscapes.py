@@ -13,6 +13,7 @@ import numpy as np
 from load_tf.data.colours import Colour
 from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset, Split
 from load_tf.data.files import ImageFiles, find_files, listing, pair_files
+from load_tf.data.groups import Groups
 from load_tf.errors import UserError
 
 _CLASSES: tuple[tuple[str, int, Colour], ...] = (
@@ -57,6 +58,8 @@ def train_ids() -> np.ndarray:
 def cityscapes(data_dir: str | None = None) -> SegmentationDataset:
     """Cityscapes with the splits `train` and `validation`; nothing is looked for before a split is opened.
 
+    The groups are the city and the sequence of an id, "aachen_000000" of "aachen_000000_000019".
+
     Args:
       data_dir: either a folder with the extracted `leftImg8bit` and `gtFine`, which are read where they lie; or the
         folder of tensorflow-datasets (None: its own, `~/tensorflow_datasets`), where `cityscapes/semantic_segmentation`
@@ -67,7 +70,7 @@ def cityscapes(data_dir: str | None = None) -> SegmentationDataset:
       The data set. Its `split(name)` raises UserError if the files are missing.
     """
     sources = {split: functools.partial(_open, data_dir, split) for split in _FOLDERS}
-    return SegmentationDataset("cityscapes", CLASS_NAMES, COLOURS, sources)
+    return SegmentationDataset("cityscapes", CLASS_NAMES, COLOURS, sources, Groups("^([^_]+_[^_]+)_"))
 
 
 def _open(data_dir: str | None, split: str) -> Split:

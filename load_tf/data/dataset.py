@@ -2,11 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from load_tf.errors import UserError
+
+if TYPE_CHECKING:
+    from load_tf.data.groups import Group, Groups
 
 IGNORE_LABEL = 255
 """Void: pixels that are neither trained on, nor evaluated, nor shown to the discriminator."""
@@ -44,12 +47,15 @@ class SegmentationDataset:
       class_names: K names; the label k is `class_names[k]`.
       colours: K RGB triples in [0, 255].
       sources: for every split, a function that opens it.
+      groups: how images are found that belong together; for splits that do not bring groups of their own. None: no two
+        do.
     """
 
     name: str
     class_names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     sources: Mapping[str, Callable[[], Split]]
+    groups: "Groups | None" = None
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.class_names) <= IGNORE_LABEL:
@@ -66,10 +72,10 @@ class SegmentationDataset:
         return len(self.class_names)
 
     def split(self, name: str) -> Split:
-        """Opens a split.
+        """Opens a split; `groups_of` it are known if the data set has groups.
 
         Raises:
-          UserError: if there is no such split, or it is empty.
+          UserError: if there is no such split, it is empty, or an id of it has no group.
         """
         if name not in self.sources:
             raise UserError(
@@ -78,7 +84,35 @@ class SegmentationDataset:
         split = self.sources[name]()
         if not len(split):
             raise UserError(f"split {name!r} of data set {self.name!r} is empty.")
-        return split
+        if self.groups is None or groups_of(split) is not None:
+            return split
+        return Grouped(split, self.groups.labels(split.ids))
+
+
+def groups_of(split: Split) -> "tuple[Group, ...] | None":
+    """What every example of a split belongs to; None if nothing is known of it.
+
+    Groups were found once, of the whole split: a part of it keeps them.
+    """
+    return getattr(split, "groups", None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouped:
+    """A split of whose examples it is known what they belong to."""
+
+    split: Split
+    groups: "tuple[Group, ...]"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.split.ids
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.split[index]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +126,11 @@ class Subset:
     def ids(self) -> tuple[str, ...]:
         ids = self.split.ids
         return tuple(ids[i] for i in self.indices)
+
+    @property
+    def groups(self) -> "tuple[Group, ...] | None":
+        groups = groups_of(self.split)
+        return None if groups is None else tuple(groups[i] for i in self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -111,6 +150,12 @@ class Joined:
     def ids(self) -> tuple[str, ...]:
         return (*self.first.ids, *self.second.ids)
 
+    @property
+    def groups(self) -> "tuple[Group, ...] | None":
+        """None unless both have some."""
+        first, second = groups_of(self.first), groups_of(self.second)
+        return None if first is None or second is None else (*first, *second)
+
     def __len__(self) -> int:
         return len(self.first) + len(self.second)
 
@@ -125,6 +170,7 @@ class ExampleList:
     """Examples that are in memory already, as a split: `ExampleList([(image, label, id), ...])`."""
 
     examples: Sequence[Example]
+    groups: "tuple[Group, ...] | None" = None
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import gin
 
 from load_tf.data.colours import VOID_COLOUR, Colour, voc_palette
-from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset, Split
+from load_tf.data.dataset import IGNORE_LABEL, Grouped, SegmentationDataset, Split
 from load_tf.data.files import (
     IMAGE_EXTENSIONS,
     MASK_EXTENSIONS,
@@ -20,8 +20,9 @@ from load_tf.data.files import (
     read_lines,
     refuse_duplicates,
 )
+from load_tf.data.groups import Group, Groups
+from load_tf.data.partition import draw
 from load_tf.errors import UserError
-from load_tf.randomness import generator
 
 _LISTS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}
 
@@ -38,6 +39,7 @@ def folder(
     validation_fraction: float = 0.2,
     seed: int = 0,
     name: str | None = None,
+    groups: Groups | None = None,
 ) -> SegmentationDataset:
     """A data set that is a folder of images and masks.
 
@@ -63,6 +65,8 @@ def folder(
       validation_fraction: share of the images in `validation`, in (0, 1), where there are no lists.
       seed: of the draw, where there are no lists.
       name: for tables and file names; None: the folder's name.
+      groups: how images are found that belong together, such as the frames of a sequence; then a draw, this one and
+        that of the hold-out, takes them as a whole. With blocks, those of a drawn split were made of all images.
 
     Raises:
       UserError: if the folder or the names of its classes are missing, or the colours don't fit them. The data set's
@@ -85,12 +89,13 @@ def folder(
         colour_table = {_colour(colour): _label(label, len(class_names)) for colour, label in colour_table.items()}
     elif named is not None:
         colour_table = {VOID_COLOUR: IGNORE_LABEL} | {colour: label for label, colour in enumerate(named)}
-    files = _Folder(root, images, masks, mask_suffix, validation_fraction, seed, len(class_names), colour_table)
+    files = _Folder(root, images, masks, mask_suffix, validation_fraction, seed, len(class_names), colour_table, groups)
     return SegmentationDataset(
         name or root.resolve().name,
         tuple(class_names),
         named or voc_palette(len(class_names)),
         {split: functools.partial(files.open, split) for split in _LISTS if split != "test" or files.list_file(split)},
+        groups,
     )
 
 
@@ -106,6 +111,7 @@ class _Folder:
     seed: int
     num_classes: int
     colour_table: Mapping[Colour, int] | None
+    groups: Groups | None
 
     def open(self, split: str) -> Split:
         """Finds the files of a split."""
@@ -113,10 +119,11 @@ class _Folder:
         masks = find_files(self.root / self.masks, MASK_EXTENSIONS, self.mask_suffix)
         lists = {name: self._listed(name, images) for name in _LISTS if self.list_file(name)}
         if lists.keys() & {"train", "validation"}:
-            pairs = self._from_lists(split, lists, images, masks)
+            pairs, groups = self._from_lists(split, lists, images, masks), None
         else:
-            pairs = self._drawn(split, images, masks, lists.get("test", []))
-        return ImageFiles(pairs, self.num_classes, self.colour_table)
+            pairs, groups = self._drawn(split, images, masks, lists.get("test", []))
+        files = ImageFiles(pairs, self.num_classes, self.colour_table)
+        return files if groups is None else Grouped(files, groups)
 
     def list_file(self, split: str) -> Path | None:
         """The id list of a split, if there is one."""
@@ -147,10 +154,10 @@ class _Folder:
 
     def _drawn(
         self, split: str, images: Mapping[str, Path], masks: Mapping[str, Path], tested: Sequence[str]
-    ) -> list[FilePair]:
-        """A part of the keyed draw from all images but those of the test list."""
+    ) -> tuple[list[FilePair], tuple[Group, ...] | None]:
+        """A part of the keyed draw from all images but those of the test list, and what its images belong to."""
         if split == "test":
-            return pair_files(tested, images, masks, str(self.list_file(split)))
+            return pair_files(tested, images, masks, str(self.list_file(split))), None
         for kind, files, others in (("mask", images, masks), ("image", masks, images)):
             alone = sorted(files.keys() - others.keys())
             if alone:
@@ -165,9 +172,11 @@ class _Folder:
                 f"{self.root / self.images} has {len(ids)} images, too few to draw a share of "
                 f"{self.validation_fraction} for validation."
             )
-        drawn = generator(self.seed, "folder split").permutation(len(ids))
-        chosen = sorted(drawn[:count] if split == "validation" else drawn[count:])
-        return pair_files([ids[i] for i in chosen], images, masks, str(self.root))
+        groups = None if self.groups is None else self.groups.labels(ids)
+        drawn, rest = draw(tuple(ids), count, self.seed, "folder split", groups)
+        chosen = drawn if split == "validation" else rest
+        pairs = pair_files([ids[i] for i in chosen], images, masks, str(self.root))
+        return pairs, None if groups is None else tuple(groups[i] for i in chosen)
 
 
 def _listed_colours(path: Path, class_names: Sequence[str]) -> tuple[Colour, ...] | None:

@@ -12,6 +12,7 @@ import numpy as np
 from load_tf import interruption
 from load_tf.data.dataset import IGNORE_LABEL, Example, Split
 from load_tf.data.files import listing
+from load_tf.data.neighbours import SIZE, signature
 from load_tf.errors import UserError
 from load_tf.progress import progress
 
@@ -30,6 +31,7 @@ class Inspection:
       pixels: int64 [N, 256], pixels of every label.
       sizes: int32 [N, 2], height and width.
       digests: of every image's pixels.
+      signatures: float32 [N, SIZE], by which neighbours are found.
     """
 
     description: str
@@ -38,11 +40,13 @@ class Inspection:
     pixels: np.ndarray
     sizes: np.ndarray
     digests: list[str]
+    signatures: np.ndarray
 
     @classmethod
     def empty(cls, description: str, ids: tuple[str, ...]) -> "Inspection":
         count = len(ids)
-        return cls(description, ids, [], np.zeros((count, 256), np.int64), np.zeros((count, 2), np.int32), [""] * count)
+        pixels, sizes = np.zeros((count, 256), np.int64), np.zeros((count, 2), np.int32)
+        return cls(description, ids, [], pixels, sizes, [""] * count, np.zeros((count, SIZE), np.float32))
 
     def add(self, index: int, found: "_Found") -> None:
         """Takes up one example."""
@@ -51,6 +55,7 @@ class Inspection:
             self.pixels[index] = found.pixels
             self.sizes[index] = found.example.label.shape
             self.digests[index] = found.digest
+            self.signatures[index] = found.signature
 
     def larger_than(self, crop: tuple[int, int]) -> list[str]:
         """A sentence for every image that is higher or wider than a crop, which training images may not be."""
@@ -95,6 +100,7 @@ class _Found:
     example: Example | None = None
     pixels: np.ndarray | None = None
     digest: str = ""
+    signature: np.ndarray | None = None
 
 
 def read_examples(
@@ -126,7 +132,7 @@ def read_examples(
         pixels = np.bincount(example.label.ravel(), minlength=256)
         # Of the size, too: an image of one colour has the bytes of another of as many pixels.
         digest = hashlib.blake2b(np.ascontiguousarray(example.image).data, key=repr(example.image.shape).encode())
-        return _Found((), example, pixels, digest.hexdigest())
+        return _Found((), example, pixels, digest.hexdigest(), signature(example.image))
 
     found = progress(_in_order(read, len(split)), f"checking {description}", total=len(split), unit="image")
     with interruption.abandonable():

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from load_tf.data.dataset import Example, ExampleList, Split
+from load_tf.data.dataset import Example, ExampleList, Grouped, Split
+from load_tf.data.groups import Groups, as_groups
 from load_tf.errors import UserError
 
 
@@ -33,6 +34,26 @@ def as_split(pairs: Any, name: str) -> Split:
     if not len(split):
         raise UserError(f"{name} is empty; expected (image, label) pairs.")
     return split
+
+
+def as_splits(training: Any, validation: Any, groups: Any = None) -> dict[str, Split]:
+    """The splits `train` and `validation`, and what their images belong to.
+
+    Args:
+      training: as `as_split` takes it.
+      validation: likewise.
+      groups: as `load_tf.data.groups.as_groups` takes them. Names by id, or in order, are of the validation images;
+        anything else is looked up for the training images, too. None: what the splits bring.
+
+    Raises:
+      UserError: if they are no pairs, an image has no group, or there are not as many names as images.
+    """
+    splits = {"train": as_split(training, "train"), "validation": as_split(validation, "validation")}
+    if groups is None:
+        return splits
+    found = as_groups(groups, splits["validation"].ids, "validation")
+    told = splits if isinstance(groups, Groups | str | int) else ("validation",)
+    return splits | {name: Grouped(splits[name], found.labels(splits[name].ids)) for name in told}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,17 +4,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset
+from load_tf.data import neighbours
+from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset, groups_of
 from load_tf.data.files import listing, refuse_duplicates
 from load_tf.data.inspection import Inspection, read_examples
 from load_tf.data.partition import draw
 from load_tf.errors import UserError
 
 LISTED_FAULTS = 20
+KEPT_BYTES = 8 * 2**30
 
 
 def prepare(
-    split: Split, num_classes: int, description: str, max_bytes: int = 8 * 2**30, class_names: tuple[str, ...] = ()
+    split: Split, num_classes: int, description: str, max_bytes: int = KEPT_BYTES, class_names: tuple[str, ...] = ()
 ) -> Split:
     """Reads every example of a split once, in parallel, with a progress bar, and refuses the split if any is faulty.
 
@@ -32,6 +34,13 @@ def prepare(
       UserError: listing the faults of all examples, the first `LISTED_FAULTS` of them in full, or the ids that occur
         twice.
     """
+    return _read(split, num_classes, description, max_bytes, class_names)[0]
+
+
+def _read(
+    split: Split, num_classes: int, description: str, max_bytes: int, class_names: tuple[str, ...]
+) -> tuple[Split, Inspection]:
+    """The prepared split, and what was found in it."""
     refuse_duplicates(split.ids, description)
     limit = min(max_bytes, _physical_memory() // 2)
     kept: list[Example] | None = []
@@ -49,15 +58,19 @@ def prepare(
         raise UserError(_report(inspection.faults, len(split), description), inspection.faults)
     for suspicion in inspection.suspicions(class_names) if class_names else ():
         print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
-    return split if kept is None else ExampleList(kept)
+    return split if kept is None else ExampleList(kept, groups_of(split)), inspection
 
 
-def prepare_all(dataset: SegmentationDataset, names: Sequence[str]) -> dict[str, Split]:
+def prepare_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str | None = None) -> dict[str, Split]:
     """Prepares several splits, so that a person has the faults of all of them at once.
+
+    Prints where images of two splits look like neighbours, or of one that is to be divided, and no groups keep them
+    together.
 
     Args:
       dataset: the data set.
-      names: of the splits; one that is named twice is prepared once.
+      names: of the splits, what is trained on first; one that is named twice is prepared once.
+      drawn: the split that the hold-out will be drawn from.
 
     Returns:
       The prepared splits by name.
@@ -66,13 +79,15 @@ def prepare_all(dataset: SegmentationDataset, names: Sequence[str]) -> dict[str,
       UserError: if a split can't be opened, an example of any can't be used, or an image is in two of them.
     """
     splits: dict[str, Split] = {}
+    parts: dict[str, neighbours.Part] = {}
     errors: list[UserError] = []
     for name in dict.fromkeys(names):
         try:
             split = dataset.split(name)
-            splits[name] = prepare(
-                split, dataset.num_classes, f"{dataset.name} {name}", class_names=dataset.class_names
+            splits[name], found = _read(
+                split, dataset.num_classes, f"{dataset.name} {name}", KEPT_BYTES, dataset.class_names
             )
+            parts[name] = neighbours.Part(found.ids, found.signatures, groups_of(split))
         except UserError as error:
             errors.append(error)
     errors += [UserError(fault) for fault in shared_ids({name: split.ids for name, split in splits.items()})]
@@ -80,6 +95,8 @@ def prepare_all(dataset: SegmentationDataset, names: Sequence[str]) -> dict[str,
         # What is wrong with the folder as a whole is said by each of its splits.
         message = "\n".join(dict.fromkeys(map(str, errors)))
         raise UserError(message, tuple(dict.fromkeys(fault for error in errors for fault in error.faults)))
+    for suspicion in neighbours.suspicions(parts, drawn):
+        print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
     return splits
 
 
@@ -100,22 +117,22 @@ def draw_holdout(split: Split, count: int, seed: int) -> tuple[Split, Split]:
     """Draws the hold-out by key, without replacement, from the sorted ids (READING, "Evaluation").
 
     Args:
-      split: the validation images.
-      count: how many make the hold-out; the paper takes 500 of 1,449.
+      split: the validation images; groups of it are drawn as a whole.
+      count: how many make the hold-out, or nearly so where there are groups; the paper takes 500 of 1,449.
       seed: the experiment's.
 
     Returns:
       The hold-out, and the untouched rest on which nothing is ever selected; both sorted by id.
 
     Raises:
-      UserError: unless 1 <= count < len(split).
+      UserError: unless 1 <= count < len(split), or if all images are of one group.
     """
     if not 1 <= count < len(split):
         raise UserError(
             f"the hold-out is to have {count} images, but there are {len(split)} validation images; expected 1 to "
             f"{len(split) - 1}, so that some stay untouched."
         )
-    holdout, untouched = draw(split.ids, count, seed, "hold-out")
+    holdout, untouched = draw(split.ids, count, seed, "hold-out", groups_of(split))
     return Subset(split, holdout), Subset(split, untouched)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from load_tf import interruption, workers
 from load_tf.arrays import write_atomically
+from load_tf.data.dataset import groups_of
+from load_tf.data.groups import in_words
 from load_tf.data.preparation import prepare
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -43,16 +45,18 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
         directory.commit(state, {}, {"start"}, last=True)
         return
     experiment = plan.experiment
-    table = table1(experiment.dataset.class_names, baseline, load, seed=experiment.seed)
+    groups = groups_of(data.validation)
+    table = table1(experiment.dataset.class_names, baseline, load, groups=groups, seed=experiment.seed)
     journal = directory.journal()
     seen = looks(journal)
-    alike = _neighbours(plan, data, baseline, load)
+    alike = _neighbours(data, baseline, load, grouped=groups is not None)
     scores: dict[str, Any] = {
-        **summary(baseline, load, data.holdout_indices, seed=experiment.seed),
+        **summary(baseline, load, data.holdout_indices, groups=groups, seed=experiment.seed),
         "neighbours": alike,
         "looks": seen.summary() if seen else None,
     }
-    write_tables(directory, plan, table, scores, journal, [data.validation.ids[i] for i in data.holdout_indices])
+    holdout_ids = [data.validation.ids[i] for i in data.holdout_indices]
+    write_tables(directory, plan, table, scores, journal, holdout_ids, None if groups is None else in_words(groups))
     with interruption.abandonable():
         directory.write("report/convergence.png", convergence.draw(journal, f"{experiment.name}: LoAd as it happened"))
         rows = _rows(plan, data, directory, evaluator, baseline, load)
@@ -83,12 +87,11 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}{warned}\nreport: {directory.path / 'report'}")
 
 
-def _neighbours(plan: "Plan", data: "Data", baseline: np.ndarray, load: np.ndarray) -> dict[str, Any]:
+def _neighbours(data: "Data", baseline: np.ndarray, load: np.ndarray, grouped: bool) -> dict[str, Any]:
     """Whether untouched images that follow each other by id are alike, and what that does to the interval."""
     ids, touched = data.validation.ids, set(data.holdout_indices)
     order = sorted((index for index in range(len(ids)) if index not in touched), key=ids.__getitem__)
     found = neighbours(baseline[order], load[order])
-    grouped = getattr(plan.experiment.dataset, "groups", None) is not None
     return {"lag1": found.lag1, "images": found.images, "warning": found.warning(grouped)}
 
 
@@ -148,6 +151,7 @@ def write_tables(
     scores: dict[str, Any],
     journal: list[dict[str, Any]],
     holdout_ids: list[str],
+    groups: str | None = None,
 ) -> None:
     """`table1.csv`, `table1.md` and `summary.json`."""
     dataset = plan.experiment.dataset
@@ -172,6 +176,7 @@ def write_tables(
                 "cycles": sum(event["event"] == "cycle_end" for event in journal),
                 "peaks": [{"cycle": p["cycle"], "iteration": p["iteration"], "miou": p["miou"]} for p in peaks],
                 "holdout_ids": holdout_ids,
+                "groups": groups,
                 "seconds": sums["seconds"],
                 "peak_mib": sums["peak_mib"],
                 "settings": settings(plan),

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from load_tf.data.colours import voc_palette
+from load_tf.data.dataset import groups_of
 from load_tf.data.folder import folder
+from load_tf.data.groups import Group, Groups
 from load_tf.errors import UserError
 
 Maker = Callable[..., Path]
@@ -75,6 +77,35 @@ def test_without_lists_a_keyed_draw_divides_the_images(make: Maker) -> None:
     assert folder(str(root), validation_fraction=0.3).split("train").ids == train
     assert any(folder(str(root), validation_fraction=0.3, seed=s).split("train").ids != train for s in (1, 2))
     assert "test" not in first.sources
+
+
+def test_a_draw_keeps_groups_whole(make: Maker) -> None:
+    ids = [f"{name}_{number}" for name in "abcde" for number in range(4)]
+    root = make(ids)
+    for groups, whole in (
+        (Groups("^(.)"), {identity: Group(identity[0]) for identity in ids}),
+        # Of all images: blocks of the drawn ones alone would be others.
+        (Groups(block=3), {identity: Group("", place // 3) for place, identity in enumerate(ids)}),
+    ):
+        dataset = folder(str(root), validation_fraction=0.4, groups=groups)
+        found = {name: dataset.split(name) for name in ("train", "validation")}
+        of = {name: dict(zip(split.ids, groups_of(split), strict=True)) for name, split in found.items()}
+        assert of["train"] | of["validation"] == whole and len(of["train"]) + len(of["validation"]) == 20
+        assert set(of["train"].values()).isdisjoint(of["validation"].values())
+        assert len(of["validation"]) in (8, 9) and len(set(of["validation"].values())) > 1
+        assert found["validation"][0].id == found["validation"].ids[0]
+    # Negative control: without groups the draw divides some.
+    plain = folder(str(root), validation_fraction=0.4)
+    assert {i[0] for i in plain.split("train").ids} & {i[0] for i in plain.split("validation").ids}
+
+
+def test_lists_are_taken_as_they_are_whatever_the_groups(make: Maker) -> None:
+    root = make(["a_1", "a_2", "b_1", "b_2"], train="a_1\nb_2", val="b_1\na_2")
+    dataset = folder(str(root), groups=Groups("^(.)", block=1))
+    assert groups_of(dataset.split("train")) == (Group("a", 0), Group("b", 0))
+    assert groups_of(dataset.split("validation")) == (Group("b", 0), Group("a", 0))
+    with pytest.raises(UserError, match=r"does not match 1 of 2 ids: 'b_2'"):
+        folder(str(root), groups=Groups("^(a)")).split("train")
 
 
 def test_splits_are_found_when_opened_not_before(make: Maker) -> None:
@@ -209,7 +240,16 @@ def test_file_name_that_is_no_unicode(make: Maker) -> None:
 
 
 def test_configured_by_gin(make: Maker) -> None:
+    from load_tf import plan  # registers `groups`
+
+    assert plan.GROUPS
     root = make(["a", "b"])
+    text = "folder.groups = @groups()\ngroups.pattern = '^(.)'\ngroups.block = 10"
+    gin.parse_config(f"folder.data_dir = '{root}'\n{text}")
+    try:
+        assert folder().groups == Groups("^(.)", block=10)
+    finally:
+        gin.clear_config()
     with gin.unlock_config():
         gin.parse_config(f"folder.data_dir = '{root}'\nfolder.colour_table = {{(1, 2, 3): 0}}\nfolder.name = 'mine'")
     try:

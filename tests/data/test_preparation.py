@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from load_tf.data.dataset import Example, ExampleList
-from load_tf.data.preparation import draw_holdout, prepare
+from load_tf.data.dataset import Example, ExampleList, Grouped, SegmentationDataset, Split, groups_of
+from load_tf.data.groups import Group, Groups
+from load_tf.data.preparation import draw_holdout, prepare, prepare_all
 from load_tf.errors import UserError
 
 
@@ -109,6 +110,44 @@ def test_holdout_is_drawn_without_replacement() -> None:
     assert draw_holdout(split, 15, seed=1)[0].ids != holdout.ids
     assert holdout[3].id == holdout.ids[3]
     assert not split.reads[[int(id_[1:]) for id_ in untouched.ids]].any()
+
+
+def test_the_holdout_is_whole_groups() -> None:
+    split = Grouped(Counting(40), Groups(block=6).labels(Counting(40).ids))
+    holdout, untouched = draw_holdout(split, 15, seed=0)
+    assert len(holdout) in (12, 16, 18) and sorted(holdout.ids + untouched.ids) == list(split.ids)
+    assert set(groups_of(holdout)).isdisjoint(groups_of(untouched))
+    with pytest.raises(UserError, match="the 40 images for the draw of the hold-out are of one group, 'a'"):
+        draw_holdout(Grouped(Counting(40), (Group("a"),) * 40), 15, seed=0)
+
+
+def test_a_prepared_split_keeps_its_groups() -> None:
+    groups = Groups(block=3).labels(Counting(10).ids)
+    for max_bytes in (799, 800):
+        assert groups_of(prepare(Grouped(Counting(10), groups), 3, "made up", max_bytes=max_bytes)) == groups
+
+
+def test_neighbours_in_two_splits_are_worth_a_look(capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (16, 16, 3)).astype(np.uint8) for _ in range(4)]
+    label = np.arange(256, dtype=np.uint8).reshape(16, 16) % 2
+
+    def split(name: str, chosen: list[int]) -> Split:
+        return ExampleList([Example(images[i], label, f"{name}_{n}") for n, i in enumerate(chosen)])
+
+    def said(groups: Groups | None, validation: list[int]) -> str:
+        sources = {"train": lambda: split("t", [0, 1]), "validation": lambda: split("v", validation)}
+        dataset = SegmentationDataset("made_up", ("a", "b"), ((0, 0, 0), (1, 1, 1)), sources, groups)
+        prepare_all(dataset, ("train", "validation"), drawn="validation")
+        return "\n".join(line for line in capsys.readouterr().err.splitlines() if line.startswith("load_tf:"))
+
+    assert said(None, [2, 3]) == ""
+    assert "1 of 2 images of 'validation' look like neighbours of 'train' ('v_1' and 't_0' most)" in said(None, [2, 0])
+    assert "2 of 3 images of 'validation' look like neighbours of others of it" in said(None, [2, 2, 3])
+    # Of other sequences by their names: the person knows.
+    assert "neighbours" not in said(Groups("^(.)"), [2, 0])
+    shared = said(Groups("(_)"), [2, 3])
+    assert "splits 'train' and 'validation' share 1 group, '_': scores there say little of other scenes" in shared
 
 
 @pytest.mark.parametrize("count", [0, 40, 41])

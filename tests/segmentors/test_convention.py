@@ -1,4 +1,4 @@
-"""A network is scored as a ten-line script scores it, whatever its stride, at any size; not under another convention."""
+"""A network is scored as a ten-line script scores it, whatever its stride and size; not under another convention."""
 
 import dataclasses
 import types
