@@ -88,6 +88,25 @@ def _at_the_start(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("game").go_back()
 
 
+def test_three_pixels_of_an_absent_class_are_no_peak(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hold-out's truth lacks class 7; the start model predicts it at three pixels, the next one nowhere."""
+    start = np.zeros((2, CLASSES, CLASSES), np.int64)
+    start[:, range(CLASSES - 1), range(CLASSES - 1)] = 500
+    start[:, 0, 1] = 500
+    after = start.copy()
+    start[0, 0, 1] -= 3
+    start[0, 0, 7] += 3
+    scores = []
+    monkeypatch.setattr(game, "start_confusion", None)
+    monkeypatch.setattr(game, "holdout_confusion", None)
+    for matrices in (start, after):
+        monkeypatch.setattr(game.evaluator, "evaluate", lambda matrices=matrices: matrices)
+        scores.append(game.evaluate())
+    # By the official rule, the class that is gone would be worth eleven points.
+    assert abs(scores[1] - scores[0]) < 2e-4 and scores[0] > 0.8
+    assert game.confidence() < 0.5
+
+
 def weights(game: AdversarialGame) -> list[np.ndarray]:
     return [variable.numpy() for variable in game.segmentor.variables]
 

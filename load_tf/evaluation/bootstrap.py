@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from load_tf import randomness
 from load_tf.evaluation.miou import iou_of_truth, mean_over_present
@@ -66,12 +66,12 @@ def paired_bootstrap(
 
     A class absent from a resample's truth is left out of that resample's mean for both models.
 
-    Without groups the interval is the percentile interval over the draws. With groups it is that interval with its two
-    sides, seen from the gain, made longer by t / z * sqrt(G / (G - 1)): the bootstrap takes the variance of G groups as
-    that of a population, G - 1 in place of G, and knows nothing of how uncertain a variance from few groups is, for
-    which t with G - 1 degrees of freedom stands in place of the normal quantile z. G is the number of groups, and for a
-    class the number of those whose truth has it. Groups have to be long against the time over which neighbours resemble
-    each other; what is left between groups still makes intervals too short.
+    Without groups the interval is the percentile interval over the draws. Of few groups that would be too short, so
+    with groups it is the t interval gain -+ t * s * sqrt(G / (G - 1)): s is the standard deviation over the draws, the
+    root makes up for the bootstrap taking G groups for the population, and t, with G - 1 degrees of freedom, for how
+    little a few groups say about s. G is the number of groups, and for a class the number of those whose truth has it.
+    Groups have to be long against the time over which neighbours resemble each other; what resemblance is left between
+    groups still makes intervals too short.
 
     Args:
       baseline: int [N, K, K], confusion matrices per image.
@@ -94,20 +94,21 @@ def paired_bootstrap(
         mean_gains.append(mean_over_present(scores[1]) - mean_over_present(scores[0]))
     before, after = (_iou(per_group.sum(0)) for per_group in counts)
     gain, miou_gain = after - before, float(mean_over_present(after) - mean_over_present(before))
-    tails = ((1 - level) / 2, (1 + level) / 2)
-    bounds = _quantiles(np.concatenate(gains), tails)
-    miou_bounds = _quantiles(np.concatenate(mean_gains)[:, None], tails)
-    if groups is not None:
-        having = (np.split(counts[0], 3, axis=1)[1] > 0).sum(0)
-        bounds = _widened(bounds, gain, having, level)
-        miou_bounds = _widened(miou_bounds, np.array([miou_gain]), np.array([len(counts[0])]), level)
+    centre = np.array([*gain, miou_gain])
+    drawn = np.concatenate([np.concatenate(gains), np.concatenate(mean_gains)[:, None]], axis=1)
+    if groups is None:
+        low, high = _quantiles(drawn, ((1 - level) / 2, (1 + level) / 2))
+    else:
+        having = np.array([*(np.split(counts[0], 3, axis=1)[1] > 0).sum(0), len(counts[0])])
+        half = _t(having - 1, level) * np.sqrt(_variance_of_groups(drawn, having))
+        low, high = centre - half, centre + half
     return GainIntervals(
         gain=gain,
-        low=bounds[0],
-        high=bounds[1],
+        low=low[:-1],
+        high=high[:-1],
         miou_gain=miou_gain,
-        miou_low=float(miou_bounds[0, 0]),
-        miou_high=float(miou_bounds[1, 0]),
+        miou_low=float(low[-1]),
+        miou_high=float(high[-1]),
         level=level,
         draws=draws,
         groups=None if groups is None else len(counts[0]),
@@ -140,10 +141,12 @@ def mean_gain_over_runs(
     """The mean gain over runs that differ in their seed or start, with an interval over other runs and other images.
 
     Several runs: a t interval about the mean. Its variance is that between the S runs, divided by S, plus that of the
-    runs' mean gain between draws of the G groups, times G / (G - 1); its degrees of freedom are Satterthwaite's, from
-    S - 1 and G - 1. Where runs differ in which images they gain on, that part is in both, so the interval is rather too
-    long than too short. Resampling three runs, as one resamples images, would take their variance for a third smaller
-    than it is and would not know that three tell little about it.
+    runs' mean gain between draws of the G groups, times G / (G - 1). Its t is Cochran's: the mean of those of S - 1 and
+    G - 1 degrees of freedom, weighted by the two variances. It holds the mean gain at least as often as it says, for
+    three runs up to 2 points more often; with Satterthwaite's degrees of freedom it would be 2 points less often where
+    the runs differ most. What runs differ in by image is in both variances, which makes it longer, not shorter.
+    Resampling three runs, as one resamples images, would take their variance for a third smaller than it is and would
+    not know that three tell little about it.
 
     One run: the interval of `paired_bootstrap`, which speaks of images alone.
 
@@ -167,17 +170,17 @@ def mean_gain_over_runs(
     for weights in _resamples(rows, draws, seed):
         per_run = [_miou(weights @ a) - _miou(weights @ b) for b, a in zip(*sides, strict=True)]
         drawn.append(np.mean(per_run, axis=0))
-    found, mean = np.concatenate(drawn), float(gains.mean())
-    over = "images as independent" if groups is None else _groups_in_words(rows)
+    found, mean = np.concatenate(drawn)[:, None], float(gains.mean())
+    over = "images as independent" if groups is None else f"{rows} group{'s' if rows != 1 else ''}"
+    if runs == 1 and groups is None:
+        low, high = _quantiles(found, ((1 - level) / 2, (1 + level) / 2))
+        return MeanGain(mean, float(low[0]), float(high[0]), 0.0, f"over {over}, one seed")
+    parts = [(float(_variance_of_groups(found, np.array([rows]))[0]), rows - 1)]
     if runs == 1:
-        bounds = _quantiles(found[:, None], ((1 - level) / 2, (1 + level) / 2))
-        if groups is not None:
-            bounds = _widened(bounds, gains, np.array([rows]), level)
-        return MeanGain(mean, float(bounds[0, 0]), float(bounds[1, 0]), 0.0, f"over {over}, one seed")
+        half = _t_half_width(parts, level)
+        return MeanGain(mean, mean - half, mean + half, 0.0, f"t over {over}, one seed")
     spread = float(gains.std(ddof=1))
-    present = found[~np.isnan(found)]
-    of_groups = float(present.var()) * rows / (rows - 1) if rows > 1 and present.size else 0.0
-    half = _t_half_width([(spread**2 / runs, runs - 1), (of_groups, rows - 1)], level)
+    half = _t_half_width([(spread**2 / runs, runs - 1), *(parts if rows > 1 else [])], level)
     return MeanGain(mean, mean - half, mean + half, spread, f"t over {runs} seeds and {over}")
 
 
@@ -255,10 +258,6 @@ def _by_group(counts: np.ndarray, groups: Groups) -> np.ndarray:
     return sums
 
 
-def _groups_in_words(count: int) -> str:
-    return f"{count} group{'s' if count != 1 else ''}"
-
-
 def _resamples(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:
     """Yields float64 [n, N]: how often each image is in each of n resamples, in all `draws` of them."""
     generator = randomness.generator(seed, "paired bootstrap", images)
@@ -279,29 +278,30 @@ def _quantiles(values: np.ndarray, tails: tuple[float, float]) -> np.ndarray:
     return result
 
 
-def _widened(bounds: np.ndarray, centre: np.ndarray, groups: np.ndarray, level: float) -> np.ndarray:
-    """Makes percentile intervals from few groups as long as they have to be; see `paired_bootstrap`.
+def _variance_of_groups(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """float64 [K]: the variance of every column [D, K] over the draws, as that of G groups of a larger population.
 
-    Args:
-      bounds: float64 [2, K].
-      centre: float64 [K], what they are made longer about; it is always inside.
-      groups: int [K], how many each rests on.
-      level: nominal coverage.
-
-    Returns:
-      float64 [2, K]; NaN for fewer than two groups.
+    The bootstrap takes the groups for the population, whose variance is smaller by (G - 1) / G. NaN for fewer than two
+    groups (int [K]); draws that are NaN do not count.
     """
-    tail = (1 + level) / 2
+    present = ~np.isnan(values)
+    count = np.maximum(present.sum(0), 1)
+    mean = np.where(present, values, 0.0).sum(0) / count
+    variance = np.where(present, (values - mean) ** 2, 0.0).sum(0) / count
     enough = groups > 1
-    count = np.where(enough, groups, 2)
-    factor = np.where(enough, stdtrit(count - 1, tail) / ndtri(tail) * np.sqrt(count / (count - 1)), np.nan)
-    return np.stack(
-        [centre - factor * np.maximum(centre - bounds[0], 0), centre + factor * np.maximum(bounds[1] - centre, 0)]
-    )
+    return np.where(enough, variance * groups / np.where(enough, groups - 1, 1), np.nan)
 
 
 def _t_half_width(parts: Sequence[tuple[float, int]], level: float) -> float:
-    """Half of a t interval's length from independent variances and their degrees of freedom (Satterthwaite)."""
-    total = sum(variance for variance, _ in parts)
-    below = sum(variance**2 / freedom for variance, freedom in parts if freedom)
-    return float(stdtrit(total**2 / below, (1 + level) / 2) * np.sqrt(total)) if below > 0 else total
+    """Half of a t interval's length from independent variances and their degrees of freedom (Cochran's t)."""
+    variances = np.array([variance for variance, _ in parts])
+    total = float(variances.sum())
+    if not total > 0:  # nothing varies, or NaN: nothing to estimate it from
+        return total
+    weighted = variances * _t(np.array([freedom for _, freedom in parts]), level)
+    return float(weighted.sum() / np.sqrt(total))
+
+
+def _t(freedom: np.ndarray, level: float) -> np.ndarray:
+    """Student's t for a two-sided interval; NaN where there is no degree of freedom."""
+    return np.where(freedom > 0, stdtrit(np.maximum(freedom, 1), (1 + level) / 2), np.nan)

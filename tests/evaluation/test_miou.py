@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from load_tf.evaluation.miou import confusion_matrix, iou, mean_iou
+from load_tf.evaluation.miou import confusion_matrix, iou, mean_iou, mean_iou_of_truth
 
 K = 4
 
@@ -50,6 +50,23 @@ def test_a_class_only_predicted_counts_as_zero_not_as_absent() -> None:
     confusion = np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]])
     np.testing.assert_allclose(iou(confusion), [3 / 4, 1.0, 0.0])
     assert mean_iou(confusion) == pytest.approx(1.75 / 3)
+
+
+def test_what_decides_is_over_the_classes_of_the_truth() -> None:
+    confusion = np.array([[3, 0, 1, 0], [0, 4, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    # Class 2 is only predicted: as 0 in the official mean, not at all in the other; class 3 is nowhere.
+    assert mean_iou(confusion) == pytest.approx(1.75 / 3)
+    assert mean_iou_of_truth(confusion) == pytest.approx(1.75 / 2)
+    # A class of the truth that nobody finds counts as 0 in both.
+    missed = np.array([[3, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert mean_iou(missed) == mean_iou_of_truth(missed) == pytest.approx(3 / 5 / 2)
+    assert math.isnan(mean_iou_of_truth(np.zeros((K, K), np.int64)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_where_the_truth_has_all_classes_the_two_scores_are_the_same_to_the_last_bit(seed: int) -> None:
+    confusion = np.random.default_rng(seed).integers(1, 999, (6, K, K))
+    assert mean_iou_of_truth(confusion) == mean_iou(confusion)
 
 
 def test_sets_are_scored_by_the_sum_of_their_matrices_not_by_the_mean_of_scores() -> None:

@@ -116,6 +116,32 @@ def test_summary_of_a_model_alone_and_of_an_empty_part() -> None:
     assert summary(baseline, load, range(4), draws=5)["untouched"]["load"] is None
 
 
+def test_what_an_interval_rests_on_is_said() -> None:
+    assert table1(NAMES, *two_models(), draws=50).notes == (
+        "95 % interval: paired bootstrap over images as independent.",
+    )
+    grouped = table1(NAMES, *two_models(), groups=("a", "a", "b", "c"), draws=50)
+    assert grouped.notes == ("95 % interval: paired bootstrap over 3 groups of images.",)
+    scores = summary(*two_models(), [0, 2], groups=("a", "a", "b", "c"), draws=50)
+    assert [scores[part]["groups"] for part in ("full", "holdout", "untouched")] == [3, 2, 2]
+    one = summary(*two_models(), [2], groups=("a", "a", "b", "c"), draws=50)["holdout"]
+    assert (one["groups"], one["gain_low"]) == (1, None) and one["gain"] == pytest.approx(1.49, abs=0.01)
+    assert table1(NAMES, two_models()[0]).notes == ()
+
+
+def test_a_predicted_class_without_truth_is_no_part_of_the_gain_and_the_table_says_so() -> None:
+    baseline, load = two_models()
+    baseline[0, 0, 1] -= 1
+    baseline[0, 0, 2] += 1
+    table = table1(NAMES, baseline, load, draws=50)
+    _, _, never, mean = rows(table.csv())
+    assert (never["baseline"], never["load"], never["gain"], never["gain_low"]) == ("0.00", "", "", "")
+    # By hand: road 12/24, now without one pixel that was taken for it, sky 24/35; the printed mean has a zero in it.
+    assert float(mean["baseline"]) == pytest.approx(100 * (12 / 24 + 24 / 35 + 0) / 3, abs=0.01)
+    assert float(mean["gain"]) == pytest.approx(100 * (4 / 7 + 5 / 8 - 12 / 24 - 24 / 35) / 2, abs=0.01)
+    assert len(table.notes) == 2 and "lacks never, predicted" in table.notes[1]
+
+
 def test_wrong_number_of_names() -> None:
     with pytest.raises(ValueError, match="2 class names"):
         table1(("a", "b"), *two_models())
