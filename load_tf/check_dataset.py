@@ -4,8 +4,8 @@ python -m load_tf.check_dataset --gin_file=FILE [--data_dir=DIR] [--output=sheet
 
 Every image and mask of every split is read. A fault is what stops a run: each is listed with the file, what was found
 and what was expected. What is allowed but seldom meant (a class that occurs nowhere, masks of a single class or of
-hardly anything but void, images that occur twice, or that look like neighbours of training or hold-out images) is listed
-as worth a look.
+hardly anything but void, images that occur twice, or look like neighbours of training or hold-out images) is listed as
+worth a look.
 
 Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config or the folder are wrong.
 """

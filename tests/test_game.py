@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from load_tf.conditioning import Sampling
-from load_tf.data.dataset import Split
+from load_tf.data.dataset import ExampleList, Grouped, Split
+from load_tf.data.groups import Group
 from load_tf.data.synthetic import synthetic
 from load_tf.discriminator import Discriminator
 from load_tf.errors import UserError
@@ -197,6 +198,19 @@ def test_evaluate_is_the_holdouts_miou(game: AdversarialGame) -> None:
     assert score == pytest.approx((np.diag(confusion) / np.maximum(union, 1))[present].mean(), abs=1e-12)
     degrade(game)
     assert game.evaluate() != score
+
+
+def test_a_peak_is_tested_on_draws_of_the_holdouts_groups(game: AdversarialGame) -> None:
+    """Six images of two groups: one mends three pixels of each class an image, the other spoils two."""
+    start, better, worse = ([[10 - d, d], [d, 10 - d]] for d in (3, 0, 5))
+    game.start_confusion, game.holdout_confusion = np.array([start] * 6), np.array([better] * 3 + [worse] * 3)
+    alone = game.confidence()
+    split = ExampleList([game.holdout[0]._replace(id=f"{number}") for number in range(6)])
+    game.holdout = Grouped(split, tuple(Group("ab"[number > 2]) for number in range(6)))
+    # Of the draws aa, ab, ba, bb all but the last are won.
+    assert game.confidence() == pytest.approx(0.75, abs=0.03)
+    # Each for itself: won with at most three of the spoilt ones among six, 42 of 64.
+    assert alone == pytest.approx(42 / 64, abs=0.03)
 
 
 def test_a_set_holds_the_maps_of_the_model_of_its_name(game: AdversarialGame) -> None:

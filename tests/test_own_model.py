@@ -20,6 +20,8 @@ from load_tf.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (48, 64)
+GROUPS = ["p", "q", "p", "r", "q", "r"]
+"""Of the validation images."""
 SMALL = {
     "lookahead": load_tf.Lookahead(max_cycles=2, patience=2, upper=0.0),
     "discriminator": load_tf.Discriminator(input_size=32, alpha=0.25),
@@ -34,6 +36,10 @@ def pairs(split: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Scenes as anyone's data: images and label maps, nothing else."""
     source = synthetic(train=6, validation=6, size=SIZE).split(split)
     return [(source[i].image, source[i].label.astype(np.int32)) for i in range(len(source))]
+
+
+def both() -> tuple[list[tuple[np.ndarray, np.ndarray]], ...]:
+    return pairs("train"), pairs("validation")
 
 
 def unet(classes: int = 8, last: str | None = None) -> keras.Model:
@@ -72,7 +78,7 @@ def _played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, keras.
     folder = tmp_path_factory.mktemp("unet") / "run"
     model = unet()
     return (
-        load_tf.run(model, pairs("train"), pairs("validation"), run_dir=folder, pretrained=False, **SMALL),
+        load_tf.run(model, *both(), run_dir=folder, pretrained=False, groups=GROUPS, **SMALL),
         folder,
         model,
     )
@@ -89,23 +95,18 @@ def test_a_plain_unet_runs_from_stage_one_to_the_report(played: tuple[Any, Path,
     assert (folder / "saved_model/1/saved_model.pb").is_file()
 
 
-def test_groups_are_drawn_as_a_whole_and_resampled_together(tmp_path: Path) -> None:
-    small = {**SMALL, "lookahead": load_tf.Lookahead(max_cycles=1, patience=1, peak_test=0.5)}
-
-    def run(name: str, groups: Any) -> dict[str, Any]:
-        data = pairs("train"), pairs("validation")
-        return load_tf.run(unet(), *data, run_dir=tmp_path / name, holdout_images=2, groups=groups, **small).summary
-
-    summary = run("named", ["p", "q", "p", "r", "q", "r"])
-    places = sorted(int(identity[-1]) for identity in summary["holdout_ids"])
+def test_groups_are_drawn_as_a_whole_and_resampled_together(played: tuple[Any, Path, keras.Model]) -> None:
+    summary = played[0].summary
+    places = sorted(int(identity.rpartition("_")[2]) for identity in summary["holdout_ids"])
     assert places in ([0, 2], [1, 4], [3, 5])
     assert summary["groups"] == "3 groups of up to 2 images"
     assert [summary[part]["groups"] for part in ("full", "holdout", "untouched")] == [3, 1, 2]
-    assert summary["untouched"]["images"] == 4
-    with pytest.raises(UserError, match="another config"):
-        run("named", ["p", "q", "p", "r", "r", "q"])
-    with pytest.raises(UserError, match="3 names; expected one for each of the 6 images of validation"):
-        run("wrong", ["p", "q", "r"])
+    for groups, expected in (
+        (["p", "q", "p", "r", "r", "q"], "another config"),
+        (["p", "q"], "2 names; expected one for"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            load_tf.run(unet(), *both(), run_dir=played[1], pretrained=False, groups=groups, **SMALL)
 
 
 def test_the_model_has_the_weights_of_the_result(played: tuple[Any, Path, keras.Model]) -> None:
@@ -125,12 +126,12 @@ def test_the_model_has_the_weights_of_the_result(played: tuple[Any, Path, keras.
 
 def test_the_same_call_on_a_finished_run_gives_its_result(played: tuple[Any, Path, keras.Model]) -> None:
     result, folder, _ = played
-    again = load_tf.run(unet(), pairs("train"), pairs("validation"), run_dir=folder, pretrained=False, **SMALL)
+    again = load_tf.run(unet(), *both(), run_dir=folder, pretrained=False, groups=GROUPS, **SMALL)
     assert again.summary == result.summary
     for a, b in zip(again.model.variables, result.model.variables, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     with pytest.raises(UserError, match="another config"):
-        load_tf.run(unet(), pairs("train"), pairs("validation"), run_dir=folder, pretrained=False, seed=1, **SMALL)
+        load_tf.run(unet(), *both(), run_dir=folder, pretrained=False, groups=GROUPS, seed=1, **SMALL)
 
 
 def test_keras_hub_deeplab_runs(tmp_path: Path) -> None:

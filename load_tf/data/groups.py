@@ -140,7 +140,7 @@ def rows(ids: Sequence[str], names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _by_value(identity: str) -> tuple[list[tuple[str, int]], str]:
-    pieces = re.split(r"([0-9]+)", identity) + [""]
+    pieces = [*re.split(r"([0-9]+)", identity), ""]
     return [(text, int(number or -1)) for text, number in zip(pieces[::2], pieces[1::2], strict=True)], identity
 
 
