@@ -100,19 +100,7 @@ class AdversarialGame:
             self.average = Snapshot(segmentor.variables) if players.adversarial.average else None
         updates = None if max_iterations is None else max_iterations * players.adversarial.updates_per_iteration
         arena = Arena(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy, updates)
-        if self.discriminator is not None:
-            self.discriminator_trainer = DiscriminatorTrainer(
-                self.discriminator,
-                players.discriminator_training,
-                num_classes,
-                strategy,
-                functools.partial(method.discriminator_optimizer, players.discriminator_training, updates),
-            )
-            arena = dataclasses.replace(arena, discriminator_trainer=self.discriminator_trainer)
-            self.best_epoch = Snapshot(self.discriminator_trainer.variables)
-            self.untrained = Snapshot(self.discriminator_trainer.variables)
-            self.untrained.take()
-        self.segmentor_trainer = method.trainer(arena, self.discriminator)
+        self._make_trainers(method, arena)
         self.start.take()
         if self.average:
             self.average.take()
@@ -128,6 +116,23 @@ class AdversarialGame:
         """int64 [N, K, K]: of the model evaluated last."""
         self.start_confusion: np.ndarray | None = None
         self.best_confusion: np.ndarray | None = None
+
+    def _make_trainers(self, method: Method, arena: Arena) -> None:
+        """The method's; the discriminator's, where there is one, with two copies of all that it trains."""
+        if self.discriminator is not None:
+            settings = self.players.discriminator_training
+            self.discriminator_trainer = DiscriminatorTrainer(
+                self.discriminator,
+                settings,
+                arena.num_classes,
+                arena.strategy,
+                functools.partial(method.discriminator_optimizer, settings, arena.updates),
+            )
+            arena = dataclasses.replace(arena, discriminator_trainer=self.discriminator_trainer)
+            self.best_epoch = Snapshot(self.discriminator_trainer.variables)
+            self.untrained = Snapshot(self.discriminator_trainer.variables)
+            self.untrained.take()
+        self.segmentor_trainer = method.trainer(arena, self.discriminator)
 
     def evaluate(self) -> float:
         began = time.monotonic()
