@@ -110,11 +110,7 @@ class AdversarialGame:
             *(segmentor, players.adversarial, players.sampling, crop, num_classes, strategy, evaluator.convention),
             *(training, evaluator, stage_one, updates),
         )
-        if self.discriminator is not None:
-            optimizer = functools.partial(method.discriminator_optimizer, players.discriminator_training, updates)
-            self._make_discriminator_trainer(self.discriminator, arena, optimizer)
-            arena = dataclasses.replace(arena, discriminator_trainer=self.discriminator_trainer)
-        self.segmentor_trainer = method.trainer(arena, self.discriminator)
+        self._make_trainers(method, arena)
         self.start.take()
         if self.average:
             self.average.take()
@@ -131,18 +127,22 @@ class AdversarialGame:
         self.start_confusion: np.ndarray | None = None
         self.best_confusion: np.ndarray | None = None
 
-    def _make_discriminator_trainer(
-        self,
-        discriminator: ConditionalDiscriminator,
-        arena: Arena,
-        optimizer: Callable[[], keras.optimizers.Optimizer],
-    ) -> None:
-        self.discriminator_trainer = DiscriminatorTrainer(
-            discriminator, self.players.discriminator_training, arena.num_classes, arena.strategy, optimizer
-        )
-        self.best_epoch = Snapshot(self.discriminator_trainer.variables)
-        self.untrained = Snapshot(self.discriminator_trainer.variables)
-        self.untrained.take()
+    def _make_trainers(self, method: Method, arena: Arena) -> None:
+        """The method's; the discriminator's, where there is one, with two copies of all that it trains."""
+        if self.discriminator is not None:
+            settings = self.players.discriminator_training
+            self.discriminator_trainer = DiscriminatorTrainer(
+                self.discriminator,
+                settings,
+                arena.num_classes,
+                arena.strategy,
+                functools.partial(method.discriminator_optimizer, settings, arena.updates),
+            )
+            arena = dataclasses.replace(arena, discriminator_trainer=self.discriminator_trainer)
+            self.best_epoch = Snapshot(self.discriminator_trainer.variables)
+            self.untrained = Snapshot(self.discriminator_trainer.variables)
+            self.untrained.take()
+        self.segmentor_trainer = method.trainer(arena, self.discriminator)
 
     def evaluate(self) -> float:
         began = time.monotonic()
