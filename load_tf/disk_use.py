@@ -61,9 +61,9 @@ def expected_bytes(plan: "Plan", training: int, holdout: int, validation: int) -
     classes = plan.experiment.dataset.num_classes
     model = plan.segmentor.model
     weights, trained = _bytes(model.variables), _bytes(model.trainable_variables)
-    # The present model with its momentum, the start model and the best; where there is one, the discriminator, its best
-    # epoch and B.
-    commit = 3 * weights + trained
+    # The present model with its momentum, the start model, the best and what the method keeps beside; where there is
+    # one, the discriminator, its best epoch and B.
+    commit = (3 + plan.experiment.method.copies(plan.players.adversarial)) * weights + trained
     settings = plan.experiment.method.discriminator_settings(plan.players.discriminator)
     if settings:
         numbers, others = discriminator_numbers(settings, classes)

@@ -126,6 +126,8 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, method: Method) -> Non
     method.play(again, SETTINGS, state)
     assert again.run.journal() == whole.run.journal()
     assert values(again.segmentor.variables) == values(whole.segmentor.variables)
+    scores = [e["miou"] for e in whole.run.journal() if e["event"] in ("start", "evaluate")]
+    assert len(scores) == 5 and mean_iou(whole.evaluator.evaluate()) == max(scores)
     stored = (whole.segmentor_trainer.momentum_variables, again.segmentor_trainer.momentum_variables)
     assert values(stored[0]) == values(stored[1])
 

@@ -11,11 +11,15 @@ from load_tf.discriminator import Discriminator
 from load_tf.disk_use import discriminator_numbers, expected_bytes
 from load_tf.lookahead import Lookahead
 from load_tf.methods.baseline import Baseline
+from load_tf.methods.class_constants import ClassConstants
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.hung import HungEtAl
 from load_tf.methods.load import LoAd
+from load_tf.methods.lookahead_optimizer import LookaheadOptimizer
 from load_tf.methods.method import Method
+from load_tf.methods.weight_averaging import EMA, SWA
 from load_tf.training.discriminator import DiscriminatorTraining
+from load_tf.training.segmentor import AdversarialTraining
 
 
 @pytest.mark.parametrize("architecture", ["mobilenet", "convolutional"])
@@ -36,14 +40,16 @@ def test_the_papers_discriminator() -> None:
     assert trained + others == 3_228_864 + 60 * 9 * 32 + 1025
 
 
-def during(method: Method, discriminator: Discriminator) -> int:
+def during(method: Method, discriminator: Discriminator, average: float = 0.0) -> int:
     """Bytes while a run of a segmentor of 10 float32 goes on, on 2 + 3 images."""
     model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(1)])
     plan: Any = SimpleNamespace(
         experiment=SimpleNamespace(dataset=SimpleNamespace(num_classes=3), method=method),
         segmentor=SimpleNamespace(model=model),
         players=SimpleNamespace(
-            discriminator=discriminator, discriminator_training=DiscriminatorTraining(optimizer="adam")
+            discriminator=discriminator,
+            discriminator_training=DiscriminatorTraining(optimizer="adam"),
+            adversarial=AdversarialTraining(average=average),
         ),
         lookahead=Lookahead(max_buffer_sets=4),
     )
@@ -55,6 +61,10 @@ def test_a_method_pays_for_the_discriminator_it_has() -> None:
     paper = Discriminator(input_size=32)
     alone = 40 + 3 * (4 * 40)
     assert during(CrossEntropyOnly(), paper) == during(Baseline(), paper) == alone
+    for method in (EMA(), SWA(), LookaheadOptimizer()):
+        assert during(method, paper) == 40 + 3 * (5 * 40)
+    assert during(CrossEntropyOnly(), paper, average=0.5) == 40 + 3 * (5 * 40)
+    assert during(ClassConstants(), paper, average=0.5) == alone
     maps = 4 * 5 * 32**2
     hung, _ = discriminator_numbers(Discriminator(architecture="convolutional", sees="masks"), 3)
     assert during(HungEtAl(), paper) == alone + 3 * (2 * 4 * 3 * hung + maps)

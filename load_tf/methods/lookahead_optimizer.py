@@ -9,6 +9,7 @@ from load_tf.errors import UserError
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.method import Arena, Trainer
 from load_tf.training.lookahead_optimizer import LookaheadOptimizerTrainer
+from load_tf.training.segmentor import AdversarialTraining
 
 
 @gin.configurable
@@ -33,6 +34,9 @@ class LookaheadOptimizer(CrossEntropyOnly):
             raise UserError(f"LookaheadOptimizer.k is {self.k!r}; expected a whole number above 0.")
         if not 0 < self.alpha <= 1:
             raise UserError(f"LookaheadOptimizer.alpha is {self.alpha!r}; expected a number in (0, 1].")
+
+    def copies(self, settings: AdversarialTraining) -> int:
+        return super().copies(settings) + 1
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         return LookaheadOptimizerTrainer(*self.training_arguments(arena), k=self.k, alpha=self.alpha)

@@ -147,6 +147,10 @@ class Method:
         """
         return (lambda iterations: 1 - settings.average) if settings.average else None
 
+    def copies(self, settings: AdversarialTraining) -> int:
+        """Copies of the weights that a commit holds beside the present, the start and the best model's."""
+        return int(self.averaging(settings) is not None)
+
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         """The control: from the start model, or on from `state`, to the best model seen."""
         return alternating.play(game, settings, state)
