@@ -14,7 +14,7 @@ from load_tf import health, interruption, workers
 from load_tf.conditioning import Sampling
 from load_tf.data.dataset import IGNORE_LABEL, Split, groups_of
 from load_tf.data.grid import GridExamples, Size, read_grid_examples
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator import Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth

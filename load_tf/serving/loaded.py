@@ -85,7 +85,7 @@ def load(directory: str | os.PathLike[str]) -> LoadedSegmentor:
     # Models that were exported before these entries are official ones.
     convention, largest = OFFICIAL, None
     if "upsampling" in metadata:
-        convention = Convention(metadata["upsampling"].item().decode(), *metadata["sizes"].tolist())
+        convention = Convention(metadata["upsampling"].decode(), *metadata["sizes"].tolist())
     if "largest" in metadata and metadata["largest"].all():
         largest = tuple(metadata["largest"].tolist())
     return LoadedSegmentor(
