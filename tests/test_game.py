@@ -200,13 +200,16 @@ def test_evaluate_is_the_holdouts_miou(game: AdversarialGame) -> None:
     assert game.evaluate() != score
 
 
-def test_a_peak_is_tested_on_draws_of_the_holdouts_groups(game: AdversarialGame) -> None:
+def test_a_peak_is_tested_on_draws_of_the_holdouts_groups(
+    game: AdversarialGame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Six images of two groups: one mends three pixels of each class an image, the other spoils two."""
     start, better, worse = ([[10 - d, d], [d, 10 - d]] for d in (3, 0, 5))
-    game.start_confusion, game.holdout_confusion = np.array([start] * 6), np.array([better] * 3 + [worse] * 3)
+    monkeypatch.setattr(game, "start_confusion", np.array([start] * 6))
+    monkeypatch.setattr(game, "holdout_confusion", np.array([better] * 3 + [worse] * 3))
     alone = game.confidence()
     split = ExampleList([game.holdout[0]._replace(id=f"{number}") for number in range(6)])
-    game.holdout = Grouped(split, tuple(Group("ab"[number > 2]) for number in range(6)))
+    monkeypatch.setattr(game, "holdout", Grouped(split, tuple(Group("ab"[number > 2]) for number in range(6))))
     # Of the draws aa, ab, ba, bb all but the last are won.
     assert game.confidence() == pytest.approx(0.75, abs=0.03)
     # Each for itself: won with at most three of the spoilt ones among six, 42 of 64.
