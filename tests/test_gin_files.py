@@ -29,17 +29,11 @@ NEEDS = {
     "cityscapes.gin": {"checkpoint": CHECKPOINT},
     "study_synthetic.gin": {},
     "study_camvid.gin": {"data_dir": "data/camvid"},
-    "study_ablation.gin": {"data_dir": "data/camvid"},
-    "study_camvid_long.gin": {"data_dir": "data/camvid"},
-    "study_camvid_short.gin": {"data_dir": "data/camvid"},
     "paper.gin": {},
 }
 """What each takes from the shared folder to be assembled; where its own checkpoint is not there, the small one."""
 
 BASE = {
-    "study_ablation.gin": "study_camvid.gin",
-    "study_camvid_long.gin": "study_camvid.gin",
-    "study_camvid_short.gin": "study_camvid.gin",
     "paper.gin": "demo.gin",
 }
 """Files that change another one."""

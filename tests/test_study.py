@@ -127,26 +127,6 @@ def test_what_never_went_back_is_said_and_older_results_have_empty_cells() -> No
     assert "t over 4 groups, one seed or over images as independent, one seed" in rows[0]
 
 
-@pytest.mark.parametrize("folder", ["ablation", "camvid", "camvid_long", "camvid_short", "synthetic"])
-def test_the_results_in_the_docs_can_be_read(folder: str) -> None:
-    folder_ = TESTS.parent / "docs" / "study" / folder
-    found = [comparison.read(folder_, file.stem) for file in sorted(folder_.glob("*.json"))]
-    assert found and all(run.went_back is None and run.path_length is None for run in found)
-
-
-def test_settings_of_the_ablation_that_never_acted() -> None:
-    """Those whose models are those of the reference to the last bit, as the docs' results have it."""
-    folder = TESTS.parent / "docs" / "study" / "ablation"
-    first = [comparison.read(folder, "as_it_is-seed0")]
-    found = {
-        file.stem
-        for file in folder.glob("*.json")
-        if comparison.never_acted(first, [comparison.read(folder, file.stem)])
-    }
-    expected = ("buffer_of_1", "buffer_of_2", "five_epochs_of_the_discriminator", "lower_bound_of_0.05_points")
-    assert found == {f"{name}-seed0" for name in (*expected, "peak_test_at_0.9", "as_it_is")}
-
-
 def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Path) -> None:
     command, log = fake(tmp_path)
     make(STUDY, tmp_path / "runs", tmp_path / "results", command)
