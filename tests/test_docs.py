@@ -92,7 +92,7 @@ def test_parameters_named_in_the_docs_exist() -> None:
 
 def test_the_own_data_page_has_the_settings_of_the_folders_gin_file() -> None:
     """All but where the data are and what it is called: what the study found to help is found once."""
-    (page,) = blocks(ROOT / "docs/own_data.md", "gin")
+    page, *_ = blocks(ROOT / "docs/own_data.md", "gin")
     texts = [page, (ROOT / "gin/folder.gin").read_text()]
     bindings = [set(re.findall(r"^(?!experiment\.name|folder)[\w.]+\.\w+ = .+$", text, re.M)) for text in texts]
     assert bindings[0] == bindings[1] and len(bindings[0]) > 15
