@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from load_tf.discriminator import Discriminator
-from load_tf.disk_use import discriminator_numbers
-from load_tf.run_directory import ArraySource, RunDirectory
+from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.experiment.disk_use import discriminator_numbers
+from load_tf.storage.run_directory import ArraySource, RunDirectory
 
 XCEPTION_65 = 41_258_213
 MAPS = {"training": (350, 224, 224), "holdout": (500, 224, 224)}

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from benchmarks import setting
 from load_tf import commands
-from load_tf.conditioning import one_hot, split_by_class
-from load_tf.data.grid import GridExamples
-from load_tf.game import AdversarialGame
-from load_tf.label_maps import mask_void
+from load_tf.discriminator.buffer import mask_void
+from load_tf.discriminator.conditioning import one_hot, split_by_class
+from load_tf.discriminator.grid import GridExamples
+from load_tf.game.game import AdversarialGame
 
 RANGES = ((-1.0, 1.0), (0.25, 1.0), (0.5, 1.0), (0.75, 1.0), (0.9, 1.0))
 LAYERS = ("conv1_relu", *(f"conv_pw_{i}_relu" for i in (1, 3, 5, 9, 11, 13)))

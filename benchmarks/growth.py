@@ -16,11 +16,11 @@ from absl import app, flags
 
 from benchmarks import timing
 from load_tf.data.dataset import Example, ExampleList
-from load_tf.discriminator import Discriminator
+from load_tf.discriminator.mobilenet import Discriminator
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.game import AdversarialGame, Players
-from load_tf.run_directory import RunDirectory
+from load_tf.game.game import AdversarialGame, Players
 from load_tf.segmentors.small import small_network
+from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 

@@ -18,10 +18,11 @@ PRECISIONS = flags.DEFINE_multi_string("precision", ["float32", "mixed_bfloat16"
 def _main() -> None:
     commands.quiet_tensorflow()
     commands.parse_gin()
-    from load_tf import plan, precision
     from load_tf.data.dataset import Subset
+    from load_tf.devices import precision
     from load_tf.evaluation.evaluator import Evaluator
     from load_tf.evaluation.miou import mean_iou
+    from load_tf.experiment import plan
 
     assembled = commands.configured(plan.assemble)
     experiment = assembled.experiment

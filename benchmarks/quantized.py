@@ -28,8 +28,8 @@ def _main() -> None:
     import tensorflow as tf
 
     from benchmarks import timing
-    from load_tf import plan
     from load_tf.data.dataset import Subset
+    from load_tf.experiment import plan
     from load_tf.randomness import generator
     from load_tf.serving import lite, lite_score, loaded, saved_model
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 
 from load_tf import commands
-from load_tf.game import AdversarialGame, Listener
+from load_tf.game.game import AdversarialGame, Listener
 
 
 @contextlib.contextmanager
@@ -16,9 +16,10 @@ def game(listener: Listener = lambda event: None) -> Iterator[AdversarialGame]:
       UserError: if the segmentor would need stage 1 first.
     """
     config = commands.parse_gin()
-    from load_tf import experiment, plan
     from load_tf.evaluation.evaluator import Evaluator
-    from load_tf.run_directory import RunDirectory
+    from load_tf.experiment import plan
+    from load_tf.experiment import run as experiment
+    from load_tf.storage.run_directory import RunDirectory
 
     parts = commands.configured(plan.assemble)
     if not parts.segmentor.pretrained:

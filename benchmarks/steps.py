@@ -18,11 +18,11 @@ from absl import app, flags
 
 from benchmarks import timing
 from benchmarks.networks import CLASSES, network
-from load_tf.conditioning import Sampling
 from load_tf.data.dataset import Example, ExampleList
-from load_tf.data.grid import read_grid_examples
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
-from load_tf.label_maps import Draw, batches, draw_pairs
+from load_tf.discriminator.buffer import Draw, batches, draw_pairs
+from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.grid import read_grid_examples
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
 from load_tf.segmentors.folding import forward
 from load_tf.training.adversarial import AdversarialTrainer, adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining

@@ -11,17 +11,17 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "AdversarialTraining": "load_tf.training.segmentor",
     "Convention": "load_tf.segmentors.convention",
-    "Discriminator": "load_tf.discriminator",
+    "Discriminator": "load_tf.discriminator.mobilenet",
     "DiscriminatorTraining": "load_tf.training.discriminator",
     "Groups": "load_tf.data.groups",
-    "Lookahead": "load_tf.lookahead",
-    "Sampling": "load_tf.conditioning",
+    "Lookahead": "load_tf.algorithm.lookahead",
+    "Sampling": "load_tf.discriminator.conditioning",
     "SegmentationDataset": "load_tf.data.dataset",
     "StageOne": "load_tf.training.stage_one",
     "UserError": "load_tf.errors",
     "any_size": "load_tf.segmentors.any_size",
     "from_official_checkpoint": "load_tf.segmentors.official_checkpoint",
-    "run": "load_tf.own_model",
+    "run": "load_tf.experiment.own_model",
 }
 
 __all__ = sorted(_EXPORTS)

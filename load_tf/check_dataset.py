@@ -42,9 +42,9 @@ def check() -> int:
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UserError(f"--output {output} can't be written; expected the path of a file in a folder that is there.")
     commands.parse_gin()
-    from load_tf import plan
-    from load_tf.arrays import write_atomically
+    from load_tf.experiment import plan
     from load_tf.report import contact_sheet
+    from load_tf.storage.arrays import write_atomically
 
     configured = commands.configured(plan.Experiment)  # gin fills in the arguments
     dataset = configured.dataset

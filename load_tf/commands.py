@@ -149,8 +149,8 @@ def parse_gin() -> str:
         bindings.append(f"experiment.seed = {FLAGS.seed}")
     import gin
 
-    import load_tf.plan  # noqa: F401 - registers every configurable; gin locks when it parses
-    from load_tf.bindings import refuse_wrong_types
+    import load_tf.experiment.plan  # noqa: F401 - registers every configurable; gin locks when it parses
+    from load_tf.experiment.bindings import refuse_wrong_types
 
     try:
         gin.parse_config_files_and_bindings(files, bindings)
@@ -177,7 +177,7 @@ def parse_run_config(run_dir: Path) -> None:
         raise UserError(f"{file} names no data set (experiment.dataset): the run was given its images in Python.")
     import gin
 
-    import load_tf.plan  # noqa: F401 - as in `parse_gin`
+    import load_tf.experiment.plan  # noqa: F401 - as in `parse_gin`
 
     try:
         gin.parse_config(text)

@@ -16,8 +16,7 @@ from load_tf import commands
 def _main() -> None:
     commands.quiet_tensorflow()
     commands.parse_gin()
-    from load_tf import plan
-    from load_tf.report import results
+    from load_tf.experiment import plan, results
 
     run_dir = Path(commands.FLAGS.run_dir) if commands.FLAGS.run_dir else None
     results.evaluate_only(commands.configured(plan.assemble), run_dir)

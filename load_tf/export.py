@@ -63,10 +63,10 @@ def export() -> None:
     classes = output.with_suffix(".json")
     images = _calibration_images() if FLAGS.quantize == "int8" else []
     commands.quiet_tensorflow()
-    from load_tf.arrays import write_atomically
     from load_tf.data.decoding import decode_image
     from load_tf.data.files import read_bytes
     from load_tf.serving import lite, lite_score, loaded
+    from load_tf.storage.arrays import write_atomically
 
     segmentor = loaded.load(source)
     # Before the conversion, which takes a while: that data are missing is said at once.
@@ -130,8 +130,8 @@ def _validation_images(class_names: tuple[str, ...]) -> "Split":
     Raises:
       UserError: if the run's config or its data are not there any more, or have other classes.
     """
-    from load_tf import plan
     from load_tf.data.preparation import prepare
+    from load_tf.experiment import plan
 
     commands.parse_run_config(Path(FLAGS.run_dir))
     experiment = commands.configured(plan.make_experiment)

@@ -21,7 +21,8 @@ def _main() -> None:
         raise UserError("no --run_dir; name a folder for the run.")
     commands.quiet_tensorflow()
     config = commands.parse_gin()
-    from load_tf import experiment, plan
+    from load_tf.experiment import plan
+    from load_tf.experiment import run as experiment
 
     experiment.run(commands.configured(plan.assemble), commands.FLAGS.run_dir, config)
 

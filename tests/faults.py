@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import pytest
 
-from load_tf import arrays, run_directory
+from load_tf.algorithm.lookahead import Lookahead, State, play
 from load_tf.errors import UserError
-from load_tf.lookahead import Lookahead, State, play
 from load_tf.progress import progress
 from load_tf.randomness import generator
-from load_tf.run_directory import RunDirectory
+from load_tf.storage import arrays, run_directory
+from load_tf.storage.run_directory import RunDirectory
 
 KINDS = ("full", "broken", "half", "dropped", "before", "during", "after", "power")
 CONFIG = "Lookahead.patience = 3\n"

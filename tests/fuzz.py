@@ -23,8 +23,8 @@ from load_tf.data.folder import folder
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.randomness import generator
-from load_tf.run_directory import RunDirectory
-from load_tf.run_state import decode, encode
+from load_tf.storage.run_directory import RunDirectory
+from load_tf.storage.run_state import decode, encode
 from tests import bad_inputs
 
 Random = np.random.Generator
@@ -140,7 +140,7 @@ def fuzz_config(random: Random, root: Path) -> None:
     """A gin file, and a binding of the command line."""
     import gin
 
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     names = commands.shipped_gin_files()
     text = commands.find_gin_file(names[int(random.integers(len(names)))]).read_text()

@@ -18,7 +18,7 @@ import tensorflow as tf  # noqa: E402
 
 from load_tf.data.dataset import IGNORE_LABEL  # noqa: E402
 from load_tf.evaluation.miou import mean_iou  # noqa: E402
-from load_tf.game import AdversarialGame  # noqa: E402
+from load_tf.game.game import AdversarialGame  # noqa: E402
 from load_tf.segmentors.labelling import pad_image  # noqa: E402
 
 RISE, FALL, STAY, SLIP = "rise", "fall", "stay", "slip"

@@ -1,6 +1,6 @@
 """`python -m tests.soak --kills=50`: a whole small run is killed at random moments, again and again.
 
-The run is that of `tests/test_experiment.py`: every phase, peaks, fruitless cycles, a flush, an eviction, cycles ended
+The run is that of `tests/experiment/test_run.py`: every phase, peaks, fruitless cycles, a flush, an eviction, cycles ended
 by the lower bound. Three kinds of SIGKILL, drawn by key: at an operation on the disk (so inside a commit), some time
 after one (between commits), and some seconds after the start (while it imports, reads or restores). When a run ends,
 the next begins in a new folder, until there were enough kills. Every restart must go on, every file of every commit and
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from load_tf.arrays import read_arrays
 from load_tf.randomness import generator
-from load_tf.run_state import decode
-from tests.test_experiment import ROOT, Tiny, journal, of, result, test_the_run_has_every_turn
+from load_tf.storage.arrays import read_arrays
+from load_tf.storage.run_state import decode
+from tests.experiment.test_run import ROOT, Tiny, journal, of, result, test_the_run_has_every_turn
 
 # argv: the operation to count to (-1: none), seconds to wait then, a log of the commits; then the command's own.
 KILLED = """

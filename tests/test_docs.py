@@ -80,7 +80,7 @@ def test_every_console_script_is_named_in_the_readme() -> None:
 
 
 def test_parameters_named_in_the_docs_exist() -> None:
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     text = "\n".join(page.read_text() for page in PAGES)
     named = set(re.findall(r"`(?:--gin_param=)?([A-Z][A-Za-z]+\.[a-z]\w+)(?: ?= ?[^`]*)?`", text))

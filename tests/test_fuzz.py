@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-from load_tf import arrays, commands
+from load_tf import commands
 from load_tf.data import decoding
 from load_tf.randomness import generator
+from load_tf.storage import arrays
 from tests import fuzz
 
 

@@ -112,7 +112,7 @@ def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> 
     needs = NEEDS[name]
     folder = request.getfixturevalue("shared") if needs else None
     parse(name, *(f"--{flag}={folder / path}" for flag, path in needs.items()))
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     assembled = commands.configured(functools.partial(plan.assemble, beside=("study",)))
     classes = assembled.experiment.dataset.num_classes
@@ -124,8 +124,8 @@ def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("study_")])
 def test_every_variant_of_a_study_assembles(name: str, request: pytest.FixtureRequest) -> None:
     """A typo in a variant would show hours after the study began."""
-    from load_tf import plan
-    from load_tf.study_plan import Study
+    from load_tf.experiment import plan
+    from load_tf.experiment.study_plan import Study
 
     needs = NEEDS[name]
     folder = request.getfixturevalue("shared") if needs else None
@@ -139,7 +139,7 @@ def test_every_variant_of_a_study_assembles(name: str, request: pytest.FixtureRe
 
 
 def test_the_defaults_are_the_papers() -> None:
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     classes = {cls.__name__: cls for cls in plan.PARAMETERS}
     for name, values in PAPER.items():
@@ -148,7 +148,7 @@ def test_the_defaults_are_the_papers() -> None:
 
 
 def test_the_papers_file_repeats_them() -> None:
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     parse("voc.gin")
     bound = {(name, p): v for name in PAPER for p, v in gin.get_bindings(name).items()}
@@ -162,7 +162,7 @@ def test_the_papers_file_repeats_them() -> None:
 
 def parameters_of_load() -> dict[tuple[str, str], Any]:
     """Every parameter that makes LoAd what it is, with the code's default."""
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     classes = {cls.__name__: cls() for cls in plan.PARAMETERS if cls.__name__ in PAPER}
     assert len(classes) == len(PAPER) == 5
@@ -173,7 +173,7 @@ def parameters_of_load() -> dict[tuple[str, str], Any]:
 
 def assembled_parameters() -> tuple[dict[tuple[str, str], Any], Method]:
     """The same as the parsed files have them, without building what they are for; and the method."""
-    from load_tf import plan
+    from load_tf.experiment import plan
 
     made = {cls.__name__: commands.configured(plan._configured[cls]) for cls in plan.PARAMETERS}
     method = commands.configured(plan.make_experiment).method

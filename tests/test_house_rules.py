@@ -14,15 +14,22 @@ MODULES = sorted((ROOT / "load_tf").rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
 WITHOUT_TENSORFLOW = [
-    *("load_tf", "load_tf.lookahead", "load_tf.errors", "load_tf.randomness", "load_tf.progress", "load_tf.arrays"),
+    *(
+        "load_tf",
+        "load_tf.algorithm.lookahead",
+        "load_tf.errors",
+        "load_tf.randomness",
+        "load_tf.progress",
+        "load_tf.storage.arrays",
+    ),
     *(
         "load_tf.interruption",
-        "load_tf.presence",
-        "load_tf.run_state",
+        "load_tf.devices.presence",
+        "load_tf.storage.run_state",
         "load_tf.check_dataset",
         "load_tf.data.inspection",
     ),
-    *("load_tf.run_directory", "load_tf.commands", "load_tf.main", "load_tf.evaluate", "load_tf.predict"),
+    *("load_tf.storage.run_directory", "load_tf.commands", "load_tf.main", "load_tf.evaluate", "load_tf.predict"),
     *("load_tf.data.pairs",),
     *("load_tf.data.dataset", "load_tf.data.partition", "load_tf.data.synthetic", "load_tf.data.colours"),
     *(
@@ -40,11 +47,16 @@ METHODS = (
     *("weight_averaging", "lookahead_optimizer", "class_constants"),
 )
 GIN_MODULES = {
-    *("load_tf/plan.py", "load_tf/bindings.py", "load_tf/commands.py", "load_tf/report/results.py"),
+    *(
+        "load_tf/experiment/plan.py",
+        "load_tf/experiment/bindings.py",
+        "load_tf/commands.py",
+        "load_tf/experiment/results.py",
+    ),
     *(f"load_tf/data/{name}.py" for name in ("voc", "folder", "synthetic", "cityscapes", "partition")),
     *(f"load_tf/segmentors/{name}.py" for name in ("small", "official", "keras_model")),
     *(f"load_tf/methods/{name}.py" for name in METHODS),
-    *("load_tf/study_plan.py", "load_tf/study_run.py"),
+    *("load_tf/experiment/study_plan.py", "load_tf/study/run.py"),
 }
 """The edges: what an experiment is assembled from. Everything else takes plain arguments."""
 

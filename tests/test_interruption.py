@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from load_tf import interruption
-from load_tf.run_state import decode
+from load_tf.storage.run_state import decode
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import pytest
 
-from load_tf.arrays import MAGIC, Entry, read_arrays, write_arrays
 from load_tf.commands import _refuse_imports
 from load_tf.errors import UserError
-from load_tf.run_directory import RunDirectory
-from load_tf.run_state import encode
 from load_tf.segmentors.keras_model import keras_model
+from load_tf.storage.arrays import MAGIC, Entry, read_arrays, write_arrays
+from load_tf.storage.run_directory import RunDirectory
+from load_tf.storage.run_state import encode
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted((ROOT / "load_tf").rglob("*.py"))

@@ -11,15 +11,15 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from load_tf import workers
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.pipeline import PARALLEL_CALLS, read_ahead
+from load_tf.devices import workers
+from load_tf.devices.replicas import per_replica
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import forward
-from load_tf.training.replicas import per_replica
 
 Segmentor = Callable[..., tf.Tensor]
 """A Keras model, or anything called like one: (images, training=False) -> logits [B, h, w, K]."""

@@ -4,7 +4,7 @@ import dataclasses
 
 import gin
 
-from load_tf.lookahead import Game, Lookahead, State, evaluate_start
+from load_tf.algorithm.lookahead import Game, Lookahead, State, evaluate_start
 from load_tf.methods.method import Supervised
 
 

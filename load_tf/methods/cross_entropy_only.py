@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import gin
 
-from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.method import Arena, Supervised, Trainer
 from load_tf.training.supervised import SupervisedTrainer

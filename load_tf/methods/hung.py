@@ -7,7 +7,7 @@ from typing import Any
 import gin
 import keras
 
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
 from load_tf.methods.luc import SOFT_MAX, refuse_negative
 from load_tf.methods.method import Arena, Trainer
 from load_tf.methods.step_by_step import StepByStep

@@ -4,8 +4,8 @@ import dataclasses
 
 import gin
 
-from load_tf import lookahead
-from load_tf.lookahead import Game, Lookahead, State
+from load_tf.algorithm import lookahead
+from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.methods.method import Method
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import gin
 
-from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.method import Arena, Trainer

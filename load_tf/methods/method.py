@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
-from load_tf import alternating
-from load_tf.conditioning import Sampling
+from load_tf.algorithm import alternating
+from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.data.dataset import Split
-from load_tf.data.grid import Size
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.grid import Size
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.lookahead import Game, Lookahead, State
 from load_tf.segmentors.convention import Convention
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining

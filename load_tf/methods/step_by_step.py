@@ -4,9 +4,9 @@ import dataclasses
 
 import gin
 
-from load_tf import alternating
-from load_tf.discriminator import ConditionalDiscriminator
-from load_tf.lookahead import Game, Lookahead, State
+from load_tf.algorithm import alternating
+from load_tf.algorithm.lookahead import Game, Lookahead, State
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.training.step_by_step import StepByStepTrainer
 

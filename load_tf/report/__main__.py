@@ -13,8 +13,8 @@ from pathlib import Path
 from absl import flags
 
 from load_tf import commands
-from load_tf.arrays import write_atomically
 from load_tf.errors import UserError
+from load_tf.storage.arrays import write_atomically
 
 FLAGS = flags.FLAGS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from load_tf.lookahead import Lookahead
+from load_tf.algorithm.lookahead import Lookahead
 from load_tf.report.endings import ending
 
 

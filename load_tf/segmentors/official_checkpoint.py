@@ -142,7 +142,7 @@ def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_clas
 def open_weights(path: str | Path) -> Weights:
     """Finds the weights that a path, or an official archive's name, stands for: see `from_official_checkpoint`."""
     # Imported here because it is about files and networks, which nothing else in this module is.
-    from load_tf.segmentors.fetch import checkpoint_path
+    from load_tf.downloads.fetch import checkpoint_path
 
     beside = Path(path).expanduser().parent
     local = Path(path).expanduser().exists() and os.access(beside, os.W_OK)

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from load_tf.arrays import write_atomically
 from load_tf.data.decoding import decode_image
 from load_tf.errors import UserError
 from load_tf.progress import progress
 from load_tf.serving.image_files import output_files
 from load_tf.serving.loaded import LoadedSegmentor
+from load_tf.storage.arrays import write_atomically
 
 OVERLAY_OPACITY = 0.5
 """Share of the class colour in an overlay."""

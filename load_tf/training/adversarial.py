@@ -9,16 +9,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.conditioning import RowsOf, Sampling, logits_on_grid, sample_maps
 from load_tf.data.dataset import IGNORE_LABEL, Split
-from load_tf.data.grid import GridExamples, Size
-from load_tf.discriminator import ConditionalDiscriminator, per_map
-from load_tf.label_maps import image_order, stream
+from load_tf.devices.replicas import Batch, Parts
+from load_tf.discriminator.buffer import image_order, stream
+from load_tf.discriminator.conditioning import RowsOf, Sampling, logits_on_grid, sample_maps
+from load_tf.discriminator.grid import GridExamples, Size
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, per_map
 from load_tf.randomness import generator, key
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.training.augmentation import draw_augmentation, put_augmented
-from load_tf.training.replicas import Batch, Parts
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 from load_tf.training.stage_one import StageOne, pixels_seen
 

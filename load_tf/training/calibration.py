@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.data.grid import Size
+from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.randomness import generator

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.data.grid import Size
+from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
 from load_tf.segmentors.any_shape import graph_of
 

@@ -10,11 +10,11 @@ import numpy as np
 import orbit
 import tensorflow as tf
 
-from load_tf.conditioning import RowsOf, one_hot
-from load_tf.discriminator import ConditionalDiscriminator, per_map
+from load_tf.devices.precision import LossScale
+from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
+from load_tf.discriminator.conditioning import RowsOf, one_hot
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, per_map
 from load_tf.errors import UserError
-from load_tf.precision import LossScale
-from load_tf.training.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 
 
 @dataclasses.dataclass(frozen=True)

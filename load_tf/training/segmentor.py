@@ -11,15 +11,15 @@ import keras
 import orbit
 import tensorflow as tf
 
-from load_tf.data.grid import Size
+from load_tf.devices.precision import LossScale
+from load_tf.devices.replicas import Batch, Parts, take_global_gradients
+from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
-from load_tf.precision import LossScale
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import differentiable
 from load_tf.training.checkpointing import CheckpointedNetwork
 from load_tf.training.optimizers import polynomial_decay
 from load_tf.training.path_length import step_norm
-from load_tf.training.replicas import Batch, Parts, take_global_gradients
 from load_tf.training.stage_one import StageOne, pixels_seen
 
 

@@ -8,16 +8,16 @@ import orbit
 import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL, Split
-from load_tf.data.grid import Size
+from load_tf.devices.precision import LossScale
+from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
+from load_tf.discriminator.buffer import stream
+from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
-from load_tf.label_maps import stream
-from load_tf.precision import LossScale
 from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE, upsample
 from load_tf.training.augmentation import draw_augmentation, put_augmented
 from load_tf.training.optimizers import polynomial_decay
-from load_tf.training.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from load_tf.conditioning import one_hot
+from load_tf.devices.replicas import Batch
+from load_tf.discriminator.conditioning import one_hot
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.discriminator import DiscriminatorTrainer
-from load_tf.training.replicas import Batch
 from load_tf.training.supervised import HybridTrainer
 
 

@@ -7,12 +7,12 @@ alone.
 import keras
 import tensorflow as tf
 
-from load_tf.conditioning import Sampling
-from load_tf.data.grid import Size
-from load_tf.discriminator import ConditionalDiscriminator
+from load_tf.devices.replicas import Batch
+from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.grid import Size
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.training.adversarial import AdversarialTrainer
-from load_tf.training.replicas import Batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 from load_tf.training.stage_one import StageOne, cross_entropy
 

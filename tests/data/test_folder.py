@@ -240,7 +240,7 @@ def test_file_name_that_is_no_unicode(make: Maker) -> None:
 
 
 def test_configured_by_gin(make: Maker) -> None:
-    from load_tf import plan  # registers `groups`
+    from load_tf.experiment import plan  # registers `groups`
 
     assert plan.GROUPS
     root = make(["a", "b"])

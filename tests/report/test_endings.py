@@ -4,7 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
-from load_tf import lookahead
+from load_tf.algorithm import lookahead
 from load_tf.report.endings import ENDINGS, Ending, ending
 
 PACKAGE = Path(__file__).resolve().parents[2] / "load_tf"

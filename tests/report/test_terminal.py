@@ -2,7 +2,7 @@
 
 import pytest
 
-from load_tf.lookahead import Lookahead
+from load_tf.algorithm.lookahead import Lookahead
 from load_tf.report.terminal import Terminal
 
 START = {"event": "start", "miou": 0.7, "upper": 0.001, "lower": 0.05, "model": "g0"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from load_tf.lookahead import Lookahead, State, play
+from load_tf.algorithm.lookahead import Lookahead, State, play
 from load_tf.report.timeline import timeline
 
 CYCLES = [

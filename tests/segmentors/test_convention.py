@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf import doubt
-from load_tf.conditioning import logits_on_grid
 from load_tf.data.dataset import Example, ExampleList
-from load_tf.data.grid import grid_points
+from load_tf.discriminator.conditioning import logits_on_grid
+from load_tf.discriminator.grid import grid_points
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
 from load_tf.evaluation.multi_scale import Evaluation
+from load_tf.experiment import doubt
 from load_tf.randomness import generator
 from load_tf.segmentors import labelling
 from load_tf.segmentors.any_size import any_size

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.conditioning import Sampling
 from load_tf.data.dataset import Example, ExampleList
-from load_tf.data.grid import GridExamples, read_grid_examples
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.buffer import image_order
+from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.grid import GridExamples, read_grid_examples
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
 from load_tf.errors import UserError
-from load_tf.label_maps import image_order
 from load_tf.randomness import key
 from load_tf.training.adversarial import (
     AdversarialTrainer,

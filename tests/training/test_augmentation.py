@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from load_tf.data.dataset import Example, ExampleList
-from load_tf.data.grid import GridExamples, read_grid_examples
-from load_tf.label_maps import image_order
+from load_tf.discriminator.buffer import image_order
+from load_tf.discriminator.grid import GridExamples, read_grid_examples
 from load_tf.randomness import generator
 from load_tf.training.adversarial import adversarial_batches
 from load_tf.training.augmentation import Augmentation, draw_augmentation, put_augmented

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.data.grid import GridExamples
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.buffer import batches, draw_pairs, draw_union, holdout_pairs, mask_void
+from load_tf.discriminator.grid import GridExamples
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
 from load_tf.errors import UserError
-from load_tf.label_maps import batches, draw_pairs, draw_union, holdout_pairs, mask_void
 from load_tf.training.discriminator import (
     DiscriminatorProgress,
     DiscriminatorTrainer,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.conditioning import Sampling
-from load_tf.discriminator import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
 from load_tf.methods.hung import HungEtAl
 from load_tf.methods.luc import LucEtAl
 from load_tf.methods.method import Arena, Method

@@ -1,0 +1,1 @@
+"""Where TensorFlow runs: strategies, workers that come and go, precision, and what replicas share."""

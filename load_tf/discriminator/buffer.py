@@ -1,0 +1,162 @@
+"""The aggregation buffer B: sets of label maps of degraded models, and the discriminator's batches from D_t and B.
+
+A set holds one model's maps of every image of D_t and of the hold-out (which is never trained on), uint8 at the
+discriminator's resolution: 50 KB an image at 224. Sets live in the run directory, named by its state with size and
+checksum; in memory they are views of what was read from there.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from load_tf.data.dataset import IGNORE_LABEL
+from load_tf.data.pipeline import read_ahead
+from load_tf.discriminator.grid import GridExamples
+from load_tf.randomness import generator, key
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelMapSet:
+    """The label maps of one model.
+
+    Attributes:
+      training: uint8 [N, G, G], of the images of D_t, in their order.
+      holdout: uint8 [M, G, G], of the hold-out images, in their order.
+      cycle: the cycle after which they were made.
+    """
+
+    training: np.ndarray
+    holdout: np.ndarray
+    cycle: int
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {"training": self.training, "holdout": self.holdout, "cycle": np.array(self.cycle)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "LabelMapSet":
+        return cls(arrays["training"], arrays["holdout"], int(arrays["cycle"]))
+
+
+class Draw(NamedTuple):
+    """One map the discriminator is shown: whose, from where, how."""
+
+    image: np.ndarray
+    """int64 [n]: index into D_t."""
+    source: np.ndarray
+    """int64 [n]: -1 for the ground truth, else the index of the set in the buffer."""
+    flip: np.ndarray
+    """bool [n]: mirrored left to right."""
+    weight: np.ndarray
+    """float32 [n]: of its loss; 1 on average."""
+
+
+def draw_pairs(examples: int, sets: int, seed: int, *purpose: int | str) -> Draw:
+    """One epoch of pairs: every image once with its ground truth and once with the map of a set drawn by key.
+
+    Both of a pair stand next to each other, so that an even batch holds whole pairs; both are flipped or neither is.
+    """
+    random = generator(seed, "pairs", *purpose)
+    order = random.permutation(examples)
+    source = np.stack([np.full(examples, -1), random.integers(sets, size=examples)], axis=1)
+    flip = random.random(examples) < 0.5
+    return Draw(np.repeat(order, 2), source.reshape(-1), np.repeat(flip, 2), np.ones(2 * examples, np.float32))
+
+
+def draw_union(examples: int, sets: int, seed: int, *purpose: int | str) -> Draw:
+    """One epoch of the literal union `D_t + B`: every map of every set once, real and fake weighing the same in sum."""
+    random = generator(seed, "union", *purpose)
+    order = random.permutation(examples * (sets + 1))
+    source = order // examples - 1
+    weight = np.where(source < 0, (sets + 1) / 2, (sets + 1) / (2 * sets))
+    return Draw(order % examples, source, random.random(len(order)) < 0.5, weight.astype(np.float32))
+
+
+def mask_void(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Makes void what is void (or padding) in the ground truth: VOC outlines objects with it, and no model does."""
+    return np.where(truth == IGNORE_LABEL, np.uint8(IGNORE_LABEL), maps)
+
+
+def batches(
+    examples: GridExamples, sets: list[np.ndarray], draw: Draw, batch_size: int, seed: int, *purpose: int | str
+) -> tf.data.Dataset:
+    """The discriminator's batches, in the order of the draw.
+
+    Args:
+      examples: D_t on the grid.
+      sets: for every set of the buffer uint8 [N, G, G].
+      draw: what to show, in which order.
+      batch_size: maps in a batch; the last one of an epoch may be smaller.
+      seed: with `purpose` the key of the dropout.
+
+    Returns:
+      Elements with `images` uint8 [B, G, G, 3], `maps` uint8 [B, G, G] (void where the truth is), `real` float32 [B]
+      (1 for ground truth), `weights` float32 [B], `key` int32 [2].
+    """
+
+    def batch(start: int) -> tuple[np.ndarray, ...]:
+        part = slice(start, start + batch_size)
+        index, source, flip = draw.image[part], draw.source[part], draw.flip[part]
+        images, truth = examples.images[index], examples.labels[index]
+        maps = truth.copy()
+        for number, one_set in enumerate(sets):
+            chosen = source == number
+            maps[chosen] = one_set[index[chosen]]
+        maps = mask_void(maps, truth)
+        images[flip] = images[flip, :, ::-1]
+        maps[flip] = maps[flip, :, ::-1]
+        real = (source < 0).astype(np.float32)
+        return images, maps, real, draw.weight[part], key(seed, "dropout", *purpose, int(start))
+
+    grid = examples.images.shape[1]
+    specification = (
+        tf.TensorSpec([None, grid, grid, 3], tf.uint8),
+        tf.TensorSpec([None, grid, grid], tf.uint8),
+        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([None], tf.float32),
+        tf.TensorSpec([2], tf.int32),
+    )
+    starts = range(0, len(draw.image), batch_size)
+    return stream(batch, starts, specification).map(
+        lambda images, maps, real, weights, key: {
+            "images": images, "maps": maps, "real": real, "weights": weights, "key": key
+        }
+    )  # fmt: skip
+
+
+def holdout_pairs(
+    examples: GridExamples, sets: list[np.ndarray], batch_size: int, seed: int, *purpose: int | str
+) -> tf.data.Dataset:
+    """The hold-out's real and fake maps side by side, unflipped: element `images`, `maps`, `real` as in `batches`."""
+    draw = draw_pairs(len(examples), len(sets), seed, "hold-out", *purpose)
+    plain = draw._replace(flip=np.zeros_like(draw.flip))
+    return batches(examples, sets, plain, batch_size, seed, "hold-out")
+
+
+def stream(
+    produce: Callable[[int], tuple[np.ndarray, ...]], positions: range, specification: tuple[tf.TensorSpec, ...]
+) -> tf.data.Dataset:
+    """A tf.data pipeline over batches that numpy gathers from memory, two ahead of the consumer, in order."""
+
+    def load(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        values = tf.numpy_function(lambda p: produce(int(p)), [position], [s.dtype for s in specification])
+        for value, spec in zip(values, specification, strict=True):
+            value.set_shape(spec.shape)
+        return tuple(values)
+
+    indices = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
+    return read_ahead(indices.map(load, num_parallel_calls=2, deterministic=True))
+
+
+def image_order(examples: int, seed: int, start: int, count: int) -> Iterator[int]:
+    """The images at places `start` to `start + count` of an endless stream that visits D_t epoch by epoch.
+
+    A pure function of (seed, place): going on after a restart needs no iterator state.
+    """
+    for place in range(start, start + count):
+        epoch, offset = divmod(place, examples)
+        if offset == 0 or place == start:
+            order = generator(seed, "image order", epoch).permutation(examples)
+        yield int(order[offset])

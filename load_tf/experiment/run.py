@@ -1,0 +1,237 @@
+"""The paper on one page: data, segmentor, stage 1, LoAd, Table 1, figures, SavedModel."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from load_tf.data.dataset import Joined, Split, Subset
+from load_tf.data.files import refuse_duplicates
+from load_tf.data.preparation import draw_holdout, prepare_all
+from load_tf.devices import workers
+from load_tf.errors import UserError
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.miou import mean_iou_of_truth
+from load_tf.experiment import disk_use, doubt, results
+from load_tf.experiment.plan import Plan
+from load_tf.game import health
+from load_tf.game.game import AdversarialGame
+from load_tf.game.watching import draw_watched
+from load_tf.report.tensorboard import TensorBoardLog
+from load_tf.report.terminal import Silent, Terminal
+from load_tf.storage.run_directory import RunDirectory, arrays_of_run
+from load_tf.storage.shared_run import open_run
+from load_tf.training.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
+from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
+
+PINNED = frozenset({"baseline", "confusion_baseline", "confusion_load"})
+"""Files that stay in the run directory to the end, once they are there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The images of a run, checked and, if they fit, in memory."""
+
+    training: Split
+    validation: Split
+    holdout: Split
+    holdout_indices: tuple[int, ...]
+    """Which of the validation images are the hold-out."""
+
+
+def run(plan: Plan, run_dir: str | Path, config: str) -> None:
+    """Runs an experiment to its end, or on from the last commit in `run_dir`.
+
+    Args:
+      plan: the assembled experiment.
+      run_dir: the run's folder: a new one, or that of a run of the same config.
+      config: the config as text.
+
+    Raises:
+      UserError: if the data, the folder or a parameter is not what it has to be.
+    """
+    with workers.of(plan.strategy).watched():
+        _run(plan, run_dir, config)
+
+
+def _run(plan: Plan, run_dir: str | Path, config: str) -> None:
+    team = workers.of(plan.strategy)
+    directory = open_run(run_dir, config, PINNED, team)
+    terminal = Terminal(plan.lookahead) if team.is_chief else Silent(plan.lookahead)
+    results.write_environment(directory, plan)
+    finished = directory.state.get("phase") == "done"
+    if finished and (damaged := team.agree(results.damaged(directory))):
+        terminal.say(
+            f"{', '.join(damaged)} of {directory.path}: gone or not what was written; the report is made again."
+        )
+    elif finished:
+        terminal.say(f"the run in {directory.path} is finished; its table:\n{results.stored_table(directory)}")
+        return
+    if directory.state and not finished:
+        terminal.say(f"resuming {directory.path} from commit {directory.state['commit']}.")
+        for event in directory.journal():
+            terminal.remember(event)
+    if plan.segmentor.limit is not None:
+        terminal.say(f"{plan.segmentor.limit}; larger images are refused.")
+    data = read_data(plan)
+    counts = (len(split) for split in (data.training, data.holdout, data.validation))
+    terminal.say(disk_use.sentence(plan, directory.path, *counts))
+    log = TensorBoardLog(directory.path / "tensorboard" if team.is_chief else None, directory.journal())
+    log.text("config", config)
+
+    def listen(event: dict[str, Any]) -> None:
+        log.record(event)
+        terminal.show(event)
+
+    train(plan, data, directory, listen)
+    results.report(plan, data, directory, log, terminal)
+    log.close()
+    directory.close()
+
+
+def train(
+    plan: Plan, data: Data, directory: RunDirectory, listen: Callable[[dict[str, Any]], None] = lambda event: None
+) -> None:
+    """Stage 1, where it is needed, and the experiment's method; the plan's model then is the result.
+
+    Args:
+      plan: the assembled experiment.
+      data: its images.
+      directory: where it commits to, and goes on from.
+      listen: is told every event of the journal.
+    """
+    holdout = plan.evaluator(data.holdout)
+    if directory.state.get("phase") == "done":
+        arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
+        return
+    _make_baseline(plan, data, directory, holdout, listen)
+    # Before the first commit of the game, so that a run that is resumed later does not say it again.
+    if plan.segmentor.pretrained and directory.state["phase"] == "baseline":
+        found = doubt.better_convention(plan, data.holdout)
+        if found is not None:
+            listen(directory.record("warning", cycle=0, text=found))
+    game = _play(plan, data, directory, holdout, listen)
+    game.start.put_back()
+
+
+def read_data(plan: Plan) -> Data:
+    """Reads and checks all images the run needs, and draws the hold-out.
+
+    Raises:
+      UserError: listing every image or label map that can't be used.
+    """
+    experiment = plan.experiment
+    dataset = experiment.dataset
+    names = [experiment.training_split, experiment.validation_split]
+    if experiment.holdout_split is not None:
+        names.append(experiment.holdout_split)
+    drawn = experiment.validation_split if experiment.holdout_split is None else None
+    splits = prepare_all(dataset, tuple(names), drawn)
+    training, validation = splits[experiment.training_split], splits[experiment.validation_split]
+    if experiment.holdout_split is not None:
+        chosen = splits[experiment.holdout_split]
+        both = Joined(chosen, validation)
+        refuse_duplicates(both.ids, f"the hold-out {experiment.holdout_split!r} and {experiment.validation_split!r}")
+        return Data(training, both, chosen, tuple(range(len(chosen))))
+    chosen, _ = draw_holdout(validation, experiment.holdout_images, experiment.seed)
+    places = {identity: i for i, identity in enumerate(validation.ids)}
+    indices = tuple(places[identity] for identity in chosen.ids)
+    return Data(training, validation, Subset(validation, indices), indices)
+
+
+def _make_baseline(
+    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
+) -> None:
+    """The segmentor LoAd starts from: the pre-trained one, or what stage 1 makes of it."""
+    model = plan.segmentor.model
+    start_from = plan.experiment.start_from
+    if not directory.state and start_from is not None:
+        arrays_to_variables(arrays_of_run(start_from, "baseline"), model.variables)
+    if not directory.state and (plan.segmentor.pretrained or start_from is not None):
+        state = {"phase": "baseline"}
+        directory.commit(state, {"baseline": lambda: variables_to_arrays(model.variables)}, set())
+    if directory.state.get("phase", "stage_one") == "stage_one":
+        _stage_one(plan, data, directory, holdout, listen)
+    arrays_to_variables(directory.arrays("baseline"), model.variables)
+
+
+def _stage_one(
+    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
+) -> None:
+    """Cross-entropy, epoch by epoch; a commit ends each, and the best on the hold-out becomes the baseline."""
+    model, settings, seed = plan.segmentor.model, plan.stage_one, plan.experiment.seed
+    steps = steps_per_epoch(len(data.training), settings)
+    trainer = CrossEntropyTrainer(model, settings, steps * settings.epochs, plan.strategy, plan.segmentor.convention)
+    best = Snapshot(model.variables)
+    state: dict[str, Any] = {"phase": "stage_one", "epoch": 0, "best": None}
+    if directory.state:
+        state |= {name: directory.state[name] for name in ("epoch", "best")}
+        arrays_to_variables(directory.arrays("stage_one"), trainer.variables)
+        best.from_arrays(directory.arrays("best"))
+    while state["epoch"] < settings.epochs:
+        began = time.monotonic()
+        trainer.train_dataset = cross_entropy_batches(
+            data.training, settings, plan.experiment.crop, seed, state["epoch"]
+        )
+        loss = trainer.train(tf.constant(steps))["loss"]
+        score = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
+        state["epoch"] += 1
+        health.refuse_non_finite(
+            "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
+        )
+        changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
+        if state["best"] is None or score > state["best"]:
+            state["best"] = score
+            best.take()
+            changed["best"] = best.to_arrays
+        listen(
+            directory.record(
+                "stage_one", epoch=state["epoch"], epochs=settings.epochs, loss=loss, miou=score, best=state["best"]
+            )
+        )
+        directory.commit(state, changed, {"best"})
+        directory.time("stage_one", time.monotonic() - began, images=steps * settings.batch_size)
+    directory.commit({"phase": "baseline"}, {"baseline": best.to_arrays}, set())
+
+
+def _play(
+    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
+) -> AdversarialGame:
+    """LoAd; at its end the game's start model is the result."""
+    experiment = plan.experiment
+    game = AdversarialGame(
+        plan.segmentor.model,
+        holdout,
+        data.training,
+        data.holdout,
+        plan.players,
+        plan.experiment.method,
+        crop=plan.experiment.crop,
+        num_classes=plan.experiment.dataset.num_classes,
+        seed=plan.experiment.seed,
+        run=directory,
+        strategy=plan.strategy,
+        commit_every=plan.experiment.commit_every,
+        max_iterations=plan.lookahead.max_iterations,
+        listener=listen,
+        watched=draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed),
+        stage_one=plan.stage_one,
+    )
+    plan.experiment.method.play(game, plan.lookahead, game.resume())
+    return game
+
+
+def read_summary(run_dir: str | Path) -> dict[str, Any]:
+    """What a finished run found: `report/summary.json`.
+
+    Raises:
+      UserError: if there is none.
+    """
+    path = Path(run_dir) / "report" / "summary.json"
+    if not path.is_file():
+        raise UserError(f"{path} is not there; has the run ended?")
+    return json.loads(path.read_text())

@@ -1,0 +1,163 @@
+"""`python -m load_tf.study --gin_file=study_synthetic.gin --run_dir=DIR`: methods and settings side by side.
+
+Every run is a process of its own with a run directory of its own, so that it can be killed and resumed like any other.
+When it ends it leaves one small JSON file in `--results`; runs whose file is there are not made again.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from absl import flags
+
+from load_tf import commands
+from load_tf.errors import UserError
+from load_tf.experiment.study_plan import START, Run, Study
+
+
+def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
+    """Makes every run that is missing, and the report after each.
+
+    Args:
+      study: what is compared.
+      run_dir: a run directory per run goes in here.
+      results: where the JSON files and the report go.
+      command: makes one run, given `--gin_param=BINDING` for each of its bindings, `--run_dir` and `--one=RESULT.json`.
+    """
+    from load_tf.study import comparison
+
+    def do(runs: Sequence[Run]) -> None:
+        _make_all(
+            [run for run in runs if not (results / f"{run.name}.json").is_file()], study, run_dir, results, command
+        )
+
+    results.mkdir(parents=True, exist_ok=True)
+    do([Run(START, seed) for seed in (study.seeds[:1] if study.shared_start else study.seeds)])
+    for wave in study.waves:
+        do([Run(v, study.seeds[0], rate) for v in wave for rate in study.learning_rates.get(v, ())])
+        chosen = {variant: _chosen_rate(study, results, variant) for variant in wave}
+        # Seed by seed, so that what is there is comparable at any time.
+        for seed in study.seeds:
+            do([Run(variant, seed, chosen[variant]) for variant in wave])
+            comparison.write(results, _rows(study, results))
+    comparison.write(results, _rows(study, results))
+
+
+def _rows(study: Study, results: Path) -> dict[str, list[str]]:
+    """By variant the names of its finished runs with the chosen rate."""
+    rows = {}
+    for variant in (START, *study.variants):
+        rate = _chosen_rate(study, results, variant)
+        finished = _finished(results, [Run(variant, seed, rate) for seed in study.seeds])
+        if finished:
+            rows[variant] = [run.name for run in finished]
+    return rows
+
+
+def _chosen_rate(study: Study, results: Path, variant: str) -> float | None:
+    """The one of a variant's rates, or of the variant whose rate it takes, that was best on the first seed's hold-out.
+
+    None where there is no choice, or none of its runs is finished yet.
+    """
+    from load_tf.study import comparison
+
+    searched = study.same_rate.get(variant, variant)
+    tried = _finished(results, [Run(searched, study.seeds[0], rate) for rate in study.learning_rates.get(searched, ())])
+    return max(tried, key=lambda run: comparison.read(results, run.name).holdout_after).learning_rate if tried else None
+
+
+def _finished(results: Path, runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if (results / f"{run.name}.json").is_file()]
+
+
+def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
+    """Several processes at a time; the first that fails ends the study once the others are through."""
+    waiting, failed = list(runs), None
+    working: dict[subprocess.Popen[bytes], _Work] = {}
+    try:
+        while waiting or working:
+            while waiting and len(working) < study.processes and failed is None:
+                work = _Work(waiting.pop(0), run_dir)
+                working[work.begin(study, results, command)] = work
+            time.sleep(0.2)
+            for process in [p for p in working if p.poll() is not None]:
+                work = working.pop(process)
+                work.log.close()
+                print(f"{work.run.name}: {_outcome(process, work, results)}", flush=True)
+                if process.returncode:
+                    failed = work
+            if failed is not None and not working:
+                raise UserError(
+                    f"the run {failed.run.name!r} failed: {failed.last_words()} (all of it: {failed.log.name}); mend "
+                    "it and give the same command again: what is finished is kept."
+                )
+    except BaseException:
+        # Runs that outlived the study would still have its run directories when it is given again.
+        for process in working:
+            process.terminate()
+        for process in working:
+            process.wait()
+        raise
+
+
+class _Work:
+    """A run that a process of its own works on; what that says goes to RUN_DIR/NAME.log."""
+
+    def __init__(self, run: Run, run_dir: Path) -> None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self.run, self.run_dir, self.began = run, run_dir, time.monotonic()
+        self.log: IO[str] = open(run_dir / f"{run.name}.log", "w")  # noqa: SIM115 - open as long as the process lives
+
+    def begin(self, study: Study, results: Path, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        parameters = [f"--gin_param={binding}" for binding in self.run.bindings(study, self.run_dir)]
+        places = [f"--run_dir={self.run_dir / self.run.name}", f"--one={results / self.run.name}.json"]
+        return subprocess.Popen([*command, *parameters, *places], stdout=self.log, stderr=subprocess.STDOUT)
+
+    def last_words(self) -> str:
+        lines = Path(self.log.name).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def _outcome(process: "subprocess.Popen[bytes]", work: _Work, results: Path) -> str:
+    if process.returncode:
+        return f"failed with status {process.returncode}"
+    from load_tf.study import comparison
+
+    found = comparison.read(results, work.run.name)
+    return (
+        f"hold-out {100 * found.holdout_gain:+.2f}, untouched {100 * found.gain:+.2f}, "
+        f"{time.monotonic() - work.began:.0f} s"
+    )
+
+
+def _main() -> None:
+    if not commands.FLAGS.run_dir:
+        raise UserError("no --run_dir; name a folder for the runs.")
+    commands.quiet_tensorflow()
+    commands.parse_gin()
+    if commands.FLAGS.one:
+        from load_tf.study import run as study_run
+
+        study_run.make(Path(commands.FLAGS.run_dir), Path(commands.FLAGS.one))
+        return
+    study = commands.configured(Study)
+    run_dir = Path(commands.FLAGS.run_dir).resolve()
+    results = Path(commands.FLAGS.results).resolve() if commands.FLAGS.results else run_dir / "results"
+    given = [a for a in sys.argv[1:] if not a.startswith(("--run_dir", "--results", "-run_dir", "-results"))]
+    make(study, run_dir, results, [sys.executable, "-m", "load_tf.study", *given])
+    print((results / "table.md").read_text())
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    commands.define_experiment_flags()
+    flags.DEFINE_string("results", None, "Folder for the results, one JSON file per run; default RUN_DIR/results.")
+    flags.DEFINE_string("one", None, "Makes one run and writes its result to this file; the study calls itself so.")
+    commands.run(_main)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,322 @@
+"""The report of a study: one table, one figure."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from load_tf.errors import UserError
+from load_tf.evaluation.bootstrap import MeanGain, mean_gain_over_runs
+from load_tf.report import canvas
+from load_tf.storage.arrays import write_atomically
+
+_COLOURS = (canvas.VERMILLION, canvas.BLUE, canvas.GREEN, canvas.ORANGE, canvas.SKY, "#CC79A7", canvas.GREY)
+_HEADER = (
+    "| variant | rate | seeds | hold-out gain | **untouched gain** | 95 % interval | against the first | verdict | "
+    "spread | per seed | worst | diverged | went back | end models | path | pairs | min | MiB |"
+)
+_RULE = "|---|--:|--:|--:|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run, as its JSON file has it; mIoU as fractions.
+
+    Files of older versions lack what they did not measure: those properties are None.
+    """
+
+    values: dict[str, Any]
+
+    @property
+    def holdout_after(self) -> float:
+        return self.values["holdout"]["after"]
+
+    @property
+    def holdout_gain(self) -> float:
+        return self.values["holdout"]["after"] - self.values["holdout"]["before"]
+
+    @property
+    def gain(self) -> float:
+        """Over the classes that the truth has; before versions wrote that, the difference of the printed scores."""
+        untouched = self.values["untouched"]
+        return untouched.get("gain", untouched["after"] - untouched["before"])
+
+    @property
+    def path_length(self) -> float | None:
+        """How far the weights walked, there and back: the lengths of all updates' steps, summed."""
+        lengths = self.values.get("updates_of_iterations", {}).get("path_length", [])
+        known = [length for length in lengths if length is not None]
+        return sum(known) if known else None
+
+    @property
+    def went_back(self) -> int | None:
+        """How often going back changed the weights; None for a method that never does."""
+        return self.values.get("went_back")
+
+    @property
+    def end_models(self) -> int | None:
+        """How many sets of end models' label maps the discriminator was trained on."""
+        aggregated = self.values.get("aggregated")
+        return None if aggregated is None else aggregated["end_models"]
+
+    @property
+    def minutes(self) -> float:
+        """Wall-clock time of all phases after stage 1, over all processes that worked on the run."""
+        return sum(seconds for phase, seconds in self.values["seconds"].items() if phase != "stage_one") / 60
+
+    @property
+    def curve(self) -> list[float]:
+        """The hold-out's mIoU, the start's first; NaN where it was not finite."""
+        return [self.values["holdout"]["before"], *(math.nan if v is None else v for v in self.values["curve"])]
+
+
+def read(results: Path, name: str) -> Result:
+    """Reads a result.
+
+    Raises:
+      UserError: if the file is not one.
+    """
+    file = results / f"{name}.json"
+    try:
+        values = json.loads(file.read_text())
+        result = Result(values)
+        # A file of another program fails here, not in the middle of the report.
+        math.isfinite(result.gain + result.holdout_gain + len(result.curve) + len(values["counts_after"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file} is not the result of a study's run; remove it to have the run made again.") from None
+    return result
+
+
+def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
+    """Writes `table.md` and `convergence.png`.
+
+    Args:
+      results: the folder of the JSON files.
+      rows: by variant the names of its runs.
+    """
+    found = {variant: [read(results, name) for name in names] for variant, names in rows.items() if names}
+    if found:
+        write_atomically(results / "table.md", table(found).encode())
+        write_atomically(results / "convergence.png", draw(found))
+
+
+def mean_gain(runs: Sequence[Result]) -> MeanGain:
+    """The variant's gain on untouched images, with the interval over seeds and images."""
+    before, after = (np.array([run.values[f"counts_{when}"] for run in runs]) for when in ("before", "after"))
+    return mean_gain_over_runs(before, after, groups=_groups(runs))
+
+
+def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
+    """What a variant's results are better by than another's on untouched images; None if they share no seed."""
+    pairs = _of_equal_seeds(first, runs)
+    if not pairs:
+        return None
+    before, after = (np.array([run.values["counts_after"] for run in side]) for side in zip(*pairs, strict=True))
+    return mean_gain_over_runs(before, after, groups=_groups([run for pair in pairs for run in pair]))
+
+
+def never_acted(first: Sequence[Result], runs: Sequence[Result]) -> bool:
+    """Whether what makes a variant differ never came into play: with every seed that both have, the same models.
+
+    Models are told apart by the hold-out's score after every iteration and the result's counts on untouched images,
+    which have to be equal to the last bit.
+    """
+    pairs = _of_equal_seeds(first, runs)
+    return bool(pairs) and all(
+        a.values[name] == b.values[name] for a, b in pairs for name in ("curve", "counts_before", "counts_after")
+    )
+
+
+def verdict(first: Sequence[Result], runs: Sequence[Result]) -> str:
+    """What the comparison with the first variant shows, in words.
+
+    Returns:
+      "never acted", or "better" or "worse" where the difference's interval excludes zero, or "no difference shown"; ""
+      without a seed that both have.
+    """
+    difference = mean_difference(first, runs)
+    if difference is None:
+        return ""
+    if never_acted(first, runs):
+        return "never acted"
+    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no difference shown"
+
+
+def _of_equal_seeds(first: Sequence[Result], runs: Sequence[Result]) -> list[tuple[Result, Result]]:
+    others = {run.values["seed"]: run for run in first}
+    return [(others[run.values["seed"]], run) for run in runs if run.values["seed"] in others]
+
+
+def _groups(runs: Sequence[Result]) -> Sequence[str] | None:
+    """The labels of the counts' groups, if all runs have the same; None: every row of counts is independent."""
+    labels = runs[0].values.get("groups")
+    return labels if all(run.values.get("groups") == labels for run in runs) else None
+
+
+def table(found: Mapping[str, Sequence[Result]]) -> str:
+    """Markdown: a row per variant, then the classes' gains."""
+    first = next(iter(found.values()))[0].values
+    compared = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
+    gains = {variant: mean_gain(runs) for variant, runs in compared.items()}
+    kinds = dict.fromkeys(gain.kind for gain in gains.values())
+    rows = len(first["counts_before"])
+    joined = (
+        ""
+        if rows == first["untouched"]["images"] or first.get("groups")
+        else (f" (counted in {rows} groups of consecutive images)")
+    )
+    lines = [
+        f"{first['dataset']}: gain in mIoU, points, over the start model of the same seed. Hold-out "
+        f"{first['holdout']['images']} images, on which every method chose its model; untouched "
+        f"{first['untouched']['images']}, on which nothing was chosen. Interval: "
+        f"{' or '.join(kinds) or 'none'}{joined}.",
+        "",
+        _HEADER,
+        _RULE,
+    ]
+    reference = next(iter(compared.values()), [])
+    lines += [_row(variant, runs, reference, gains[variant]) for variant, runs in compared.items()]
+    lines += [
+        "",
+        "*against the first*: the untouched gain less that of the first row, with its interval. *verdict*: on that "
+        "difference; *never acted*: the same models to the last bit, so the setting was not tried. *worst*: lowest "
+        "hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower bound or "
+        "a number that is not finite, of all. *went back*: times that going back to the start model changed the "
+        "weights, of the cycles that another one followed. *end models*: sets of end models' label maps that the "
+        "discriminator was trained on. *path*: the lengths of all steps, summed. *pairs*: the discriminator's last "
+        "pair accuracy. *min*: wall-clock minutes of a run after stage 1, *MiB*: its peak memory. Counts are sums over "
+        "the seeds, MiB the maximum, the rest means.",
+        "",
+        *_starts(found),
+        "",
+        *_class_table(found),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(variant: str, runs: Sequence[Result], first: Sequence[Result], gain: MeanGain) -> str:
+    against = None if runs is first else mean_difference(first, runs)
+    ends = [reason for run in runs for reason in run.values["cycle_ends"]]
+    diverged = sum(reason in ("lower_bound", "non_finite") for reason in ends)
+    worst = min(np.nanmin(run.curve) - run.curve[0] for run in runs)
+    judged = [run.values["pair_accuracy"][-1] for run in runs if run.values["pair_accuracy"]]
+    cells = [
+        variant,
+        f"{runs[0].values['learning_rate']:g}",
+        str(len(runs)),
+        f"{100 * np.mean([run.holdout_gain for run in runs]):+.2f}",
+        f"**{100 * gain.gain:+.2f}**",
+        _interval(gain.low, gain.high),
+        _with_interval(against) if against else "",
+        verdict(first, runs) if against else "",
+        f"{100 * gain.spread:.2f}",
+        " ".join(_seed(run) for run in runs),
+        f"{100 * worst:+.1f}",
+        f"{diverged}/{len(ends)}",
+        _times_back(runs),
+        _sum([run.end_models for run in runs]),
+        _mean([run.path_length for run in runs]),
+        f"{100 * np.mean(judged):.0f} %" if judged else "",
+        f"{np.mean([run.minutes for run in runs]):.1f}",
+        f"{max(run.values['peak_mib'] for run in runs):.0f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _with_interval(gain: MeanGain) -> str:
+    return f"{100 * gain.gain:+.2f} ({_interval(gain.low, gain.high)})"
+
+
+def _interval(low: float, high: float) -> str:
+    return "no interval" if math.isnan(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def _seed(run: Result) -> str:
+    low, high = run.values["untouched"]["low"], run.values["untouched"]["high"]
+    return f"{100 * run.gain:+.2f}" + ("" if low is None else f" [{100 * low:+.2f}, {100 * high:+.2f}]")
+
+
+def _times_back(runs: Sequence[Result]) -> str:
+    times = _known([run.went_back for run in runs])
+    followed = sum(max(0, len(run.values["cycle_ends"]) - 1) for run in runs)
+    return "" if times is None else f"{sum(times)}/{followed}" if any(times) else f"never (0/{followed})"
+
+
+def _sum(values: Sequence[int | None]) -> str:
+    known = _known(values)
+    return "" if known is None else str(sum(known))
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = _known(values)
+    return "" if known is None else f"{np.mean(known):.3g}"
+
+
+def _known(values: Sequence[_Number | None]) -> list[_Number] | None:
+    """The values, or None if a run lacks its own."""
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
+
+
+def _starts(found: Mapping[str, Sequence[Result]]) -> list[str]:
+    """What the seeds started from."""
+    starts = {run.values["seed"]: run for runs in found.values() for run in runs}
+    text = "; ".join(
+        f"seed {seed}: {100 * run.values['holdout']['before']:.2f} / {100 * run.values['untouched']['before']:.2f}"
+        for seed, run in sorted(starts.items())
+    )
+    return [f"The start models' mIoU, hold-out / untouched: {text}."]
+
+
+def _class_table(found: Mapping[str, Sequence[Result]]) -> list[str]:
+    """Gains by class on the untouched images, means over the seeds."""
+    shown = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
+    names = next(iter(found.values()))[0].values["class_names"]
+    lines = ["| gain by class | " + " | ".join(shown) + " |", "|---|" + "--:|" * len(shown)]
+    for k, name in enumerate(names):
+        cells = []
+        for runs in shown.values():
+            gains = [run.values["class_gains"][k] for run in runs if run.values["class_gains"][k] is not None]
+            cells.append(f"{100 * np.mean(gains):+.2f}" if gains else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def draw(found: Mapping[str, Sequence[Result]]) -> bytes:
+    """The hold-out's mIoU of all runs over the iterations, as points from their start: here one sees who diverges.
+
+    Returns:
+      A PNG, 1200 pixels wide.
+    """
+    shown = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
+    columns = min(3, max(len(shown), 1))
+    rows = max(1, -(-len(shown) // columns))
+    lowest = min([0.0, *(100 * (np.nanmin(r.curve) - r.curve[0]) for runs in shown.values() for r in runs)])
+    highest = max([0.0, *(100 * (np.nanmax(r.curve) - r.curve[0]) for runs in shown.values() for r in runs)])
+    with canvas.plain_style():
+        height = 2.3 * rows + 0.7
+        figure = canvas.new_figure(height)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axis, (variant, runs), number in zip(axes.flat, shown.items(), range(len(shown)), strict=False):
+            colour = _COLOURS[number % len(_COLOURS)]
+            axis.axhline(0, color=canvas.GREY, linewidth=0.8)
+            for run in runs:
+                axis.plot(100 * (np.array(run.curve) - run.curve[0]), color=colour, linewidth=1, alpha=0.8)
+            axis.set_title(f"{variant}: untouched {100 * mean_gain(runs).gain:+.2f}", fontsize=9, loc="left")
+        for axis in list(axes.flat)[len(shown) :]:
+            axis.set_visible(False)
+        # A collapse of tens of points would flatten everything else: linear near the start, logarithmic below.
+        if shown and lowest < -3:
+            axes[0, 0].set_yscale("symlog", linthresh=1.0)
+        axes[0, 0].set_ylim(lowest * 1.1 - 0.1, highest * 1.2 + 0.1)
+        figure.supxlabel("evaluations of the hold-out", fontsize=9)
+        figure.supylabel("hold-out mIoU, points from the start", fontsize=9)
+        figure.tight_layout()
+        return canvas.png(figure)

@@ -1,0 +1,220 @@
+"""LoAd from Python: the README's snippet as it stands, a plain U-Net, KerasHub's DeepLabv3+, and what is refused."""
+
+import ast
+import functools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import load_tf
+from load_tf.data.synthetic import synthetic
+from load_tf.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = (48, 64)
+GROUPS = ["p", "q", "p", "r", "q", "r"]
+"""Of the validation images."""
+SMALL = {
+    "lookahead": load_tf.Lookahead(max_cycles=2, patience=2, upper=0.0),
+    "discriminator": load_tf.Discriminator(input_size=32, alpha=0.25),
+    "discriminator_training": load_tf.DiscriminatorTraining(max_epochs=1, batch_size=4),
+    "adversarial": load_tf.AdversarialTraining(learning_rate=1e-3, batch_size=2),
+    "sampling": load_tf.Sampling(gumbel_noise=False),
+    "stage_one": load_tf.StageOne(epochs=1, batch_size=4, learning_rate=0.01),
+}
+
+
+def pairs(split: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Scenes as anyone's data: images and label maps, nothing else."""
+    source = synthetic(train=6, validation=6, size=SIZE).split(split)
+    return [(source[i].image, source[i].label.astype(np.int32)) for i in range(len(source))]
+
+
+def both() -> tuple[list[tuple[np.ndarray, np.ndarray]], ...]:
+    return pairs("train"), pairs("validation")
+
+
+def unet(classes: int = 8, last: str | None = None) -> keras.Model:
+    """The plain one: it pools twice and only takes multiples of 4."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((None, None, 3))
+    conv = functools.partial(keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu")
+    one = conv(8)(keras.layers.Rescaling(1 / 127.5, offset=-1)(images))
+    two = conv(12)(keras.layers.MaxPooling2D()(one))
+    features = conv(16)(keras.layers.MaxPooling2D()(two))
+    features = conv(12)(keras.layers.Concatenate()([two, keras.layers.UpSampling2D()(features)]))
+    features = conv(8)(keras.layers.Concatenate()([one, keras.layers.UpSampling2D()(features)]))
+    return keras.Model(images, keras.layers.Conv2D(classes, 1, activation=last)(features), name="unet")
+
+
+def hub_deeplab(classes: int) -> keras.Model:
+    """KerasHub's DeepLabv3+ on a small ResNet, randomly initialised."""
+    hub = pytest.importorskip("keras_hub", reason="needs keras-hub (pip install keras-hub)")
+    encoder = hub.models.ResNetBackbone(
+        input_conv_filters=[64], input_conv_kernel_sizes=[7], stackwise_num_filters=[64, 64, 64, 64],
+        stackwise_num_blocks=[1, 1, 1, 1], stackwise_num_strides=[1, 2, 2, 2], block_type="basic_block",
+        image_shape=(None, None, 3),
+    )  # fmt: skip
+    backbone = hub.models.DeepLabV3Backbone(
+        image_encoder=encoder, spatial_pyramid_pooling_key="P4", low_level_feature_key="P2", upsampling_size=4,
+        dilation_rates=[6, 12, 18], projection_filters=8, image_shape=(None, None, 3),
+    )  # fmt: skip
+    network = hub.models.DeepLabV3ImageSegmenter(backbone=backbone, num_classes=classes)
+    images = keras.Input((None, None, 3))
+    return keras.Model(images, network(keras.layers.Rescaling(1 / 127.5, offset=-1)(images)), name="hub")
+
+
+@pytest.fixture(name="played", scope="module")
+def _played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, keras.Model]:
+    """A U-Net from nothing: stage 1, then LoAd."""
+    folder = tmp_path_factory.mktemp("unet") / "run"
+    model = unet()
+    return (
+        load_tf.run(model, *both(), run_dir=folder, pretrained=False, groups=GROUPS, **SMALL),
+        folder,
+        model,
+    )
+
+
+def test_a_plain_unet_runs_from_stage_one_to_the_report(played: tuple[Any, Path, keras.Model]) -> None:
+    result, folder, _ = played
+    events = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events].count("cycle_end") == 2 and events[0]["event"] == "stage_one"
+    assert (result.summary["holdout"]["images"], result.summary["untouched"]["images"]) == (2, 4)
+    assert result.summary["settings"]["crop"] == [49, 65], "the smallest 16 k + 1 that holds the images"
+    page = (folder / "report/index.html").read_text()
+    assert "<h1>unet</h1>" in page and "Lookahead.patience = 2" in page
+    assert (folder / "saved_model/1/saved_model.pb").is_file()
+
+
+def test_groups_are_drawn_as_a_whole_and_resampled_together(played: tuple[Any, Path, keras.Model]) -> None:
+    summary = played[0].summary
+    places = sorted(int(identity.rpartition("_")[2]) for identity in summary["holdout_ids"])
+    assert places in ([0, 2], [1, 4], [3, 5])
+    assert summary["groups"] == "3 groups of up to 2 images"
+    assert [summary[part]["groups"] for part in ("full", "holdout", "untouched")] == [3, 1, 2]
+    for groups, expected in (
+        (["p", "q", "p", "r", "r", "q"], "another config"),
+        (["p", "q"], "2 names; expected one for"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            load_tf.run(unet(), *both(), run_dir=played[1], pretrained=False, groups=groups, **SMALL)
+
+
+def test_the_model_has_the_weights_of_the_result(played: tuple[Any, Path, keras.Model]) -> None:
+    """The SavedModel is the judge: its label map is that of the returned model."""
+    result, folder, given = played
+    from load_tf.segmentors import labelling
+    from load_tf.serving import loaded
+
+    image = pairs("validation")[0][0]
+    expected = loaded.load(folder / "saved_model").label_maps(image[None])[0]
+    padded = labelling.pad_image(image, (49, 65))[None]
+    np.testing.assert_array_equal(labelling.label_maps(result.model(padded), (49, 65))[0, :48, :64].numpy(), expected)
+    assert len(np.unique(expected)) > 1
+    shared = [variable.numpy() for variable in result.model.variables]
+    assert all((a == b.numpy()).all() for a, b in zip(shared, given.variables, strict=True)), "the given model, too"
+
+
+def test_the_same_call_on_a_finished_run_gives_its_result(played: tuple[Any, Path, keras.Model]) -> None:
+    result, folder, _ = played
+    again = load_tf.run(unet(), *both(), run_dir=folder, pretrained=False, groups=GROUPS, **SMALL)
+    assert again.summary == result.summary
+    for a, b in zip(again.model.variables, result.model.variables, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    with pytest.raises(UserError, match="another config"):
+        load_tf.run(unet(), *both(), run_dir=folder, pretrained=False, groups=GROUPS, seed=1, **SMALL)
+
+
+def test_keras_hub_deeplab_runs(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    training = tf.data.Dataset.from_generator(
+        lambda: iter(pairs("train")),
+        output_signature=(tf.TensorSpec([*SIZE, 3], tf.uint8), tf.TensorSpec(SIZE, tf.int32)),
+    )
+    small = {**SMALL, "lookahead": load_tf.Lookahead(max_cycles=1, patience=1)}
+    result = load_tf.run(
+        hub_deeplab(8), training, pairs("validation"), run_dir=tmp_path / "hub", holdout_images=3,
+        class_names=[f"thing {k}" for k in range(8)], **small,
+    )  # fmt: skip
+    assert list(result.summary["classes"])[:2] == ["thing 0", "thing 1"]
+    assert result.summary["holdout"]["images"] == 3 and result.summary["cycles"] == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        (lambda: unet(last="softmax"), {}, "the model gives probabilities; expected logits"),
+        (unet, {"class_names": ["a", "b"]}, "8 outputs a pixel, but 2 class names"),
+        (unet, {"crop": (48, 64)}, "16 k + 1"),
+        (unet, {"holdout_images": 6}, "the hold-out is to have 6 images"),
+        (lambda: unet(4), {}, "expected 0 to 3"),
+        (lambda: keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(8)]), {},
+         "can't label an image of 49 x 65 pixels"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(model: Any, options: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        load_tf.run(model(), pairs("train"), pairs("validation"), run_dir=tmp_path / "run", **{**SMALL, **options})
+
+
+def test_import_is_cheap() -> None:
+    code = "import load_tf, sys; print('tensorflow' in sys.modules, 'run' in dir(load_tf))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False True\n", done.stderr
+
+
+def readme_snippet() -> str:
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    return str(snippet)
+
+
+def parameters_in(gin_file: str, name: str) -> dict[str, Any]:
+    """What a shipped file binds of an object."""
+    lines = re.findall(rf"^{name}\.(\w+) = (.+)$", (ROOT / "gin" / gin_file).read_text(), re.M)
+    return {parameter: ast.literal_eval(value) for parameter, value in lines}
+
+
+def test_the_readme_snippet_is_short_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it stands, on a folder of scenes. Its discriminator is trained as the gin file for such folders has it."""
+    snippet = readme_snippet()
+    lines = [line for line in snippet.splitlines() if line.strip()]
+    assert len(lines) <= 20 and max(map(len, lines)) <= 120
+    monkeypatch.chdir(tmp_path)
+    unet().save("mine.keras")
+    for kind in ("images", "masks"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+    for index, (image, label) in enumerate(pairs("train") + pairs("validation")):
+        Image.fromarray(image).save(f"photos/images/{index}.png")
+        Image.fromarray(label.astype(np.uint8)).save(f"photos/masks/{index}.png")
+    Path("photos/classes.txt").write_text("".join(f"class {k}\n" for k in range(8)))
+    Path("photos/val.txt").write_text("".join(f"{k}\n" for k in range(4)))
+    Path("photos/train.txt").write_text("".join(f"{k}\n" for k in range(4, 12)))
+    given: dict[str, Any] = {}
+    run = load_tf.run
+
+    def listen(*data: Any, **settings: Any) -> Any:
+        given.update(settings)
+        return run(*data, **settings)
+
+    monkeypatch.setitem(load_tf.__dict__, "run", listen)
+    namespace: dict[str, Any] = {}
+    exec(compile(snippet, "README.md", "exec"), namespace)
+    for settings in (given["discriminator"], given["discriminator_training"]):
+        bound = parameters_in("camvid.gin", type(settings).__name__)
+        assert len(bound) >= 4 and settings == type(settings)(**bound)
+    assert given["sampling"] == load_tf.Sampling(gumbel_noise=False), "its speckle is a leak to who sees masks"
+    assert "'gain'" in capsys.readouterr().out
+    assert (tmp_path / "runs/mine/report/index.html").is_file()
+    assert keras.saving.load_model("better.keras").output_shape[-1] == 8

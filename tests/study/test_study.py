@@ -1,0 +1,301 @@
+"""The study: what it runs, what it chooses on, and a whole one on scenes the size of a stamp."""
+
+import functools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from load_tf.errors import UserError
+from load_tf.evaluation.bootstrap import mean_gain_over_runs
+from load_tf.experiment.study_plan import START, Run, Study
+from load_tf.study import comparison
+from load_tf.study.__main__ import make
+
+CLASSES = 3
+TESTS = Path(__file__).resolve().parent
+
+
+def result(
+    before: float = 0.5, after: float = 0.6, holdout: float = 0.55, seed: int = 0, rate: float = 0.1, curve: int = 2
+) -> dict:
+    """A result whose counts give these untouched mIoU: every class has IoU = correct / 200 of 100 pixels a group."""
+    return {
+        "method": "m", "dataset": "d", "class_names": ["a", "b", "c"], "seed": seed, "learning_rate": rate,
+        "updates": 4, "holdout": {"images": 5, "before": 0.5, "after": holdout},
+        "untouched": {"images": 4, "before": before, "after": after, "low": 0.0, "high": 0.2},
+        "class_gains": [0.1, None, 0.3], "curve": [0.4] * curve,
+        "cycle_ends": ["patience", "lower_bound"] if curve else [],
+        "pair_accuracy": [0.7, 0.9], "warnings": [], "seconds": {"stage_one": 9.0, "evaluation": 60.0}, "peak_mib": 100,
+        "counts_before": counts(before), "counts_after": counts(after), "groups": ["w", "x", "y", "z"],
+        "went_back": 1 if curve else None, "aggregated": {"buffers": [["g0"], ["g0", "ge0_0"]], "end_models": 1},
+        "updates_of_iterations": {"path_length": [0.5] * curve},
+    }  # fmt: skip
+
+
+def counts(iou: float) -> list[list[int]]:
+    correct = round(2000 * iou / (1 + iou))
+    return [[correct] * CLASSES + [1000] * (2 * CLASSES)] * 4
+
+
+FAKE = """
+import json, sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from test_study import result
+arguments = dict(a.removeprefix("--").split("=", 1) for a in sys.argv[1:] if not a.startswith("--gin_param"))
+bindings = dict(a.removeprefix("--gin_param=").split(" = ", 1) for a in sys.argv[1:] if a.startswith("--gin_param"))
+open({log!r}, "a").write(json.dumps(bindings) + "\\n")
+if bindings.get("fail") == "True":
+    print("load_tf: the disk is full."); sys.exit(2)
+rate = float(bindings.get("AdversarialTraining.learning_rate", 0.1))
+start = "start_from" not in str(bindings)
+# The larger rate is better on the untouched images, the smaller one on the hold-out.
+values = result(after=0.6 + rate, holdout=0.55 - rate / 10, seed=int(bindings["experiment.seed"]), rate=rate,
+                curve=0 if start else 2)
+open(arguments["one"], "w").write(json.dumps(values))
+"""
+
+
+def fake(tmp_path: Path) -> tuple[list[str], Path]:
+    """A command that writes a result at once, and the file it lists its calls in."""
+    script, log = tmp_path / "fake.py", tmp_path / "calls"
+    script.write_text(FAKE.format(tests=str(TESTS), root=str(TESTS.parent), log=str(log)))
+    return [sys.executable, str(script)], log
+
+
+STUDY = Study(
+    variants={"LoAd": ("experiment.method = @LoAd()",), "descent": ("experiment.method = @DescentAscent()",)},
+    seeds=(3, 4),
+    learning_rates={"LoAd": (0.2, 0.1)},
+    same_rate={"descent": "LoAd"},
+    processes=2,
+)
+
+
+def test_a_variant_is_set_against_the_first_over_the_seeds_that_both_have() -> None:
+    first = [comparison.Result(result(after=0.6, seed=seed)) for seed in (0, 1)]
+    better = [comparison.Result(result(after=after, seed=seed)) for seed, after in ((1, 0.7), (2, 0.9))]
+    difference = comparison.mean_difference(first, better)
+    assert difference is not None
+    # All groups are alike, so that nothing is left to chance; the seed that only one of them has does not count.
+    assert [100 * v for v in (difference.gain, difference.low, difference.high)] == pytest.approx([10] * 3, abs=0.1)
+    assert comparison.mean_difference(first, better[1:]) is None
+    rows = comparison.table({"a": first, "b": better}).splitlines()
+    cells = {row.split(" | ")[0]: row.split(" | ") for row in reversed(rows) if row.startswith("| ")}
+    place = cells["| variant"].index("against the first")
+    assert cells["| a"][place : place + 2] == ["", ""] and cells["| b"][place].startswith("+10.0")
+    assert cells["| b"][place + 1] == "better"
+    assert "Interval: t over 2 seeds and 4 groups." in rows[0]
+
+
+def test_verdicts_are_on_intervals_and_a_setting_that_never_acted_is_no_verdict() -> None:
+    first = [comparison.Result(result(after=0.6, seed=seed)) for seed in (0, 1)]
+
+    def runs(*afters: float) -> list[comparison.Result]:
+        return [comparison.Result(result(after=after, seed=seed)) for seed, after in enumerate(afters)]
+
+    assert comparison.verdict(first, runs(0.7, 0.7)) == "better"
+    assert comparison.verdict(first, runs(0.5, 0.5)) == "worse"
+    # Both are better, but two runs that differ so much show nothing.
+    assert comparison.verdict(first, runs(0.61, 0.8)) == "no difference shown"
+    assert comparison.verdict(first, runs(0.6, 0.6)) == "never acted"
+    # The same result by another way: it acted.
+    other = runs(0.6, 0.6)
+    other[1].values["curve"] = [0.4, 0.41]
+    assert comparison.verdict(first, other) == "no difference shown"
+    assert comparison.verdict(first, [comparison.Result(result(seed=7))]) == ""
+
+
+def test_what_never_went_back_is_said_and_older_results_have_empty_cells() -> None:
+    never, old = result(), result()
+    never["went_back"] = 0
+    for name in ("went_back", "aggregated", "updates_of_iterations", "groups"):
+        del old[name]
+    rows = comparison.table({"never": [comparison.Result(never)], "old": [comparison.Result(old)]}).splitlines()
+    header = next(row for row in rows if row.startswith("| variant")).split(" | ")
+    cells = {row.split(" | ")[0]: row.split(" | ") for row in rows if row.startswith(("| never", "| old"))}
+    places = [header.index(name) for name in ("went back", "end models", "path")]
+    assert [cells["| never"][place] for place in places] == ["never (0/1)", "1", "1"]
+    assert [cells["| old"][place] for place in places] == ["", "", ""]
+    assert "t over 4 groups, one seed or over images as independent, one seed" in rows[0]
+
+
+def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Path) -> None:
+    command, log = fake(tmp_path)
+    make(STUDY, tmp_path / "runs", tmp_path / "results", command)
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted(p.name for p in (tmp_path / "results").glob("*.json")) == [
+        "LoAd-rate0.1-seed3.json",
+        "LoAd-rate0.1-seed4.json",
+        "LoAd-rate0.2-seed3.json",
+        "descent-rate0.1-seed3.json",
+        "descent-rate0.1-seed4.json",
+        "stage_1-seed3.json",
+        "stage_1-seed4.json",
+    ]
+    assert [c["experiment.seed"] for c in calls[:2]] in (["3", "4"], ["4", "3"])
+    assert all(c["experiment.method"] == "@Baseline()" for c in calls[:2])
+    start = str(tmp_path / "runs" / "stage_1-seed4")
+    assert {c["experiment.start_from"] for c in calls[2:] if c["experiment.seed"] == "4"} == {repr(start)}
+    make(STUDY, tmp_path / "runs", tmp_path / "results", command)
+    assert len(log.read_text().splitlines()) == len(calls)
+    table = (tmp_path / "results" / "table.md").read_text()
+    row = r"\| LoAd \| 0\.1 \| 2 \| \+4\.00 \| \*\*(\S+)\*\* \| \1 to \1 \|  \|  \| 0\.00 \| .* \| -10\.0 \| 2/4 \| "
+    row += r"2/2 \| 2 \| 1 \| 90 % \|"
+    assert float(re.search(row, table)[1]) == pytest.approx(20, abs=0.1)
+    assert table.count("| descent | 0.1 |") == 1 and "stage 1 |" not in table
+
+
+def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
+    study = Study(
+        variants={"LoAd": (), "Hung et al.": ("experiment.method = @HungEtAl()",)},
+        rate_parameters={"Hung et al.": "HungEtAl.learning_rate"},
+    )
+    rates = [[b for b in Run(name, 0, 0.25).bindings(study, Path("runs")) if "rate" in b] for name in study.variants]
+    assert rates == [["AdversarialTraining.learning_rate = 0.25"], ["HungEtAl.learning_rate = 0.25"]]
+    with pytest.raises(UserError, match="rate_parameters names 'Hung'"):
+        Study(variants={"LoAd": ()}, rate_parameters={"Hung": "HungEtAl.learning_rate"})
+
+
+def test_a_failed_run_is_named_with_its_last_words_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    command, _ = fake(tmp_path)
+    study = Study(variants={"LoAd": (), "bad": ("fail = True",)}, seeds=(0,))
+    with pytest.raises(UserError, match=r"'bad-seed0' failed: load_tf: the disk is full\."):
+        make(study, tmp_path / "runs", tmp_path / "results", command)
+    assert (tmp_path / "results" / "LoAd-seed0.json").is_file()
+
+
+def test_a_study_that_is_stopped_stops_its_runs(tmp_path: Path) -> None:
+    """Runs that went on would hold their run directories when the study is given again."""
+    code = f"""
+import sys
+from pathlib import Path
+from load_tf.study import make
+from load_tf.study_plan import Study
+sleep = "import time, os, sys; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid())); time.sleep(100)"
+make(Study(variants={{"LoAd": ()}}, seeds=(0,)), Path({str(tmp_path)!r}), Path({str(tmp_path)!r}),
+     [sys.executable, "-c", sleep])
+"""
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    study = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, preexec_fn=heard)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert time.monotonic() < deadline and study.poll() is None
+        time.sleep(0.1)
+    study.send_signal(signal.SIGINT)
+    study.communicate(timeout=30)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_names_that_are_not_variants_are_refused() -> None:
+    with pytest.raises(UserError, match="learning_rates names 'Load'"):
+        Study(variants={"LoAd": ()}, learning_rates={"Load": (0.1,)})
+    with pytest.raises(UserError, match="same_rate names 'Luc'"):
+        Study(variants={"LoAd": ()}, same_rate={"LoAd": "Luc"})
+    with pytest.raises(UserError, match="at least one"):
+        Study(variants={"LoAd": ()}, seeds=())
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(UserError, match=r"x\.json is not the result"):
+        comparison.read(tmp_path, "x")
+
+
+def test_names_for_files_tell_runs_apart() -> None:
+    assert Run("Luc, 0.1", 2, 1e-05).name == "Luc__0.1-rate1e-05-seed2"
+    assert Run(START, 0).name == "stage_1-seed0"
+
+
+def test_the_interval_mean_gain_over_runs() -> None:
+    """Equal runs and images: no spread. Runs that differ: every mean of two of the gains, and nothing else."""
+    before = np.array([counts(0.5), counts(0.5)])
+    same = mean_gain_over_runs(before, np.array([counts(0.6), counts(0.6)]), draws=200)
+    assert (same.low, same.high) == pytest.approx((same.gain, same.gain)) and same.spread == pytest.approx(0)
+    after = np.array([counts(0.6), counts(0.4)])
+    other = mean_gain_over_runs(before, after, draws=100)
+    assert other.gain == pytest.approx(0.0, abs=1e-3)
+    half = 12.7062 * np.std([0.1, -0.1], ddof=1) / np.sqrt(2)
+    assert other.low == pytest.approx(-half, rel=0.01) and other.high == pytest.approx(half, rel=0.01)
+    assert other.spread == pytest.approx(np.std([0.1, -0.1], ddof=1), abs=2e-3)
+
+
+def test_the_interval_over_images_is_the_paired_bootstraps() -> None:
+    """One seed: by brute force, with draws of our own."""
+    random = np.random.default_rng(0)
+    before = random.integers(1, 50, (1, 30, CLASSES))
+    after = before + random.integers(-1, 4, before.shape).clip(0)
+    truth = random.integers(60, 99, before.shape)
+    stacked = [np.concatenate([c, truth, truth], axis=-1) for c in (before, after)]
+    found = mean_gain_over_runs(*stacked, draws=4000)
+
+    def miou(one: np.ndarray, rows: np.ndarray) -> float:
+        correct, true, predicted = np.split(one[0][rows].sum(0), 3)
+        return float(np.mean(correct / (true + predicted - correct)))
+
+    gains = []
+    for _ in range(4000):
+        rows = random.integers(0, 30, 30)
+        gains.append(miou(stacked[1], rows) - miou(stacked[0], rows))
+    low, high = np.quantile(gains, (0.025, 0.975))
+    width = high - low
+    assert found.low == pytest.approx(low, abs=0.1 * width) and found.high == pytest.approx(high, abs=0.1 * width)
+
+
+TINY = """
+experiment.dataset = @synthetic()
+synthetic.train = 8
+synthetic.validation = 10
+synthetic.size = (48, 64)
+experiment.segmentor = @small_deeplab
+small_deeplab.width = 4
+experiment.crop = (49, 65)
+experiment.holdout_images = 4
+StageOne.epochs = 1
+Discriminator.architecture = 'convolutional'
+Discriminator.input_size = 32
+Discriminator.alpha = 0.1
+DiscriminatorTraining.max_epochs = 1
+AdversarialTraining.batch_size = 2
+Lookahead.patience = 1
+Lookahead.max_iterations = 2
+study.seeds = (0,)
+study.variants = {'LoAd': ('experiment.method = @LoAd()',), 'only': ('experiment.method = @CrossEntropyOnly()',)}
+"""
+
+
+def test_a_whole_study_in_processes_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "tiny.gin").write_text(TINY)
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    command = [sys.executable, "-m", "load_tf.study", "--gin_file=tiny.gin", "--run_dir=runs", "--results=found"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    load = json.loads((tmp_path / "found" / "LoAd-seed0.json").read_text())
+    only = json.loads((tmp_path / "found" / "only-seed0.json").read_text())
+    start = json.loads((tmp_path / "found" / "stage_1-seed0.json").read_text())
+    assert load["holdout"]["before"] == only["holdout"]["before"] == start["holdout"]["before"]
+    assert load["counts_before"] == only["counts_before"] == start["counts_after"]
+    assert len(load["curve"]) == len(only["curve"]) == 2 and start["curve"] == []
+    assert load["untouched"]["images"] == 6 and len(load["counts_after"]) == 6
+    assert load["pair_accuracy"] and not only["pair_accuracy"]
+    assert load["groups"] is None and load["untouched"]["gain"] == pytest.approx(
+        load["untouched"]["after"] - load["untouched"]["before"]
+    )
+    assert load["discriminator_epochs"]["pair_accuracy"] == pytest.approx(load["pair_accuracy"], rel=1e-5)
+    assert all(load["discriminator_epochs"]["training_loss"]) and all(load["discriminator_epochs"]["loss"])
+    norms = load["updates_of_iterations"]["gradient_norm"]
+    assert len(norms) == 2 and all(norm > 0 for norm in norms)
+    assert load["went_back"] in (0, 1) and only["went_back"] is None
+    assert load["aggregated"]["buffers"][0] == ["g0"] and only["aggregated"] == {"buffers": [], "end_models": 0}
+    assert (tmp_path / "found" / "convergence.png").read_bytes().startswith(b"\x89PNG")
+    assert "| LoAd |" in done.stdout
