@@ -46,7 +46,7 @@ setup(
             "load_tf-evaluate=load_tf.evaluate:main",
             "load_tf-predict=load_tf.predict:main",
             "load_tf-check-dataset=load_tf.check_dataset:main",
-            "load_tf-study=load_tf.study:main",
+            "load_tf-study=load_tf.study.__main__:main",
             "load_tf-export=load_tf.export:main",
             "load_tf-report=load_tf.report.__main__:main",
         ]

@@ -106,8 +106,16 @@ def test_every_room_says_in_one_sentence_what_it_is_for() -> None:
     [
         ("data/voc.py", "from load_tf.training import stage_one", "data.voc imports training.stage_one"),
         ("errors.py", "from load_tf import commands", "errors imports commands"),
-        ("algorithm/lookahead.py", "def play():\n    import load_tf.game.game", "algorithm.lookahead imports game.game"),
-        ("evaluation/miou.py", "from load_tf.discriminator.grid import Size", "evaluation.miou imports discriminator.grid"),
+        (
+            "algorithm/lookahead.py",
+            "def play():\n    import load_tf.game.game",
+            "algorithm.lookahead imports game.game",
+        ),
+        (
+            "evaluation/miou.py",
+            "from load_tf.discriminator.grid import Size",
+            "evaluation.miou imports discriminator.grid",
+        ),
     ],
 )
 def test_an_upward_import_is_found(tmp_path: Path, module: str, line: str, says: str) -> None:
