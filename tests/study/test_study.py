@@ -270,7 +270,10 @@ AdversarialTraining.batch_size = 2
 Lookahead.patience = 1
 Lookahead.max_iterations = 2
 study.seeds = (0,)
-study.variants = {'LoAd': ('experiment.method = @LoAd()',), 'only': ('experiment.method = @CrossEntropyOnly()',)}
+study.variants = {
+    'LoAd': ('experiment.method = @LoAd()',),
+    'only': ('experiment.method = @CrossEntropyOnly()', 'CrossEntropyOnly.schedule = "decay"'),
+}
 """
 
 
