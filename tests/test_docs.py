@@ -84,7 +84,7 @@ def test_parameters_named_in_the_docs_exist() -> None:
 
     text = "\n".join(page.read_text() for page in PAGES)
     named = set(re.findall(r"`(?:--gin_param=)?([A-Z][A-Za-z]+\.[a-z]\w+)(?: ?= ?[^`]*)?`", text))
-    classes = (*plan.PARAMETERS, plan.Runtime)
+    classes = (*plan.PARAMETERS, plan.Runtime, *plan.METHODS)
     known = {f"{cls.__name__}.{field.name}" for cls in classes for field in dataclasses.fields(cls)}
     assert len(named) > 10
     assert named <= known

@@ -115,10 +115,8 @@ def run(
     dataset = _dataset(splits, num_classes, class_names, colours)
     a_third = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
-        discriminator or Discriminator(),
-        discriminator_training or DiscriminatorTraining(),
-        adversarial or AdversarialTraining(),
-        sampling or Sampling(),
+        *(discriminator or Discriminator(), discriminator_training or DiscriminatorTraining()),
+        *(adversarial or AdversarialTraining(), sampling or Sampling()),
     )
     settings = Experiment(
         dataset,
