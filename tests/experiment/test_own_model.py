@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 import load_tf
-from load_tf import experiment, plan
 from load_tf.data.synthetic import synthetic
 from load_tf.errors import UserError
-from load_tf.report import results
+from load_tf.experiment import plan, results
+from load_tf.experiment import run as experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (48, 64)
