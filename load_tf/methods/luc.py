@@ -25,16 +25,16 @@ class LucEtAl(StepByStep):
     """Cross-entropy plus `weight` times `-log D` of the soft-max map, by SGD without a bound on the gradient.
 
     Every update is a step of the discriminator, then one of the segmentor: their fast scheme. Their slow one, 500 steps
-    of each in turn, is longer than a study. `Discriminator.sees` is "split" for their product encoding and "masks" for
-    their basic one.
+    of each in turn, which they found more stable, is longer than a study. `Discriminator.sees` is "split" for their
+    product encoding and "masks" for their basic one.
 
     Not theirs: both networks, which are the experiment's (and so the rate and the momentum of the segmentor's SGD are
     `AdversarialTraining`'s), and cross-entropy as the mean over the pixels.
 
     Attributes:
-      weight: `lambda`; 1 as on VOC with a large field of view; 0 trains by cross-entropy only, whatever the
-        discriminator says.
-      discriminator_learning_rate: of the discriminator's SGD, whose loss is the sum of its two terms.
+      weight: `lambda`; 0 trains by cross-entropy only, whatever the discriminator says.
+      discriminator_learning_rate: of the discriminator's SGD, whose loss is the sum of its two terms. This and the
+        weight are what a public reimplementation has for VOC and the discriminator with the large field of view.
     """
 
     weight: float = 1.0
