@@ -3,8 +3,8 @@
 The run is that of `tests/experiment/test_run.py`: every phase, peaks, fruitless cycles, a flush, an eviction, cycles
 ended by the lower bound. Three kinds of SIGKILL, drawn by key: at an operation on the disk (so inside a commit), some
 time after one (between commits), and some seconds after the start (while it imports, reads or restores). When a run
-ends, the next begins in a new folder, until there were enough kills. Every restart must go on, every file of every commit and
-every file at the end must be those of the undisturbed run, bit for bit.
+ends, the next begins in a new folder, until there were enough kills. Every restart must go on, every file of every
+commit and every file at the end must be those of the undisturbed run, bit for bit.
 """
 
 import argparse
