@@ -21,12 +21,11 @@ from load_tf.training.stage_one import StageOne
 from tests.methods.test_methods import SETTINGS, make, players, values
 
 PER_ITERATION = 3
-BUDGET = 4 * PER_ITERATION
 
 
 def game_of(folder: Path, method: Method) -> AdversarialGame:
     chosen = players(updates_per_iteration=PER_ITERATION, learning_rate=0.2)
-    return make(folder, method, chosen, stage_one=StageOne(shift=3), budget=BUDGET)
+    return make(folder, method, chosen, stage_one=StageOne(shift=3))
 
 
 def weights(game: AdversarialGame) -> np.ndarray:
@@ -197,4 +196,4 @@ def test_values_out_of_range_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             make_method()
     with pytest.raises(UserError, match=r"schedule is 'decay' and Lookahead\.max_iterations None"):
-        make(tmp_path / "run", CrossEntropyOnly(schedule="decay"))
+        make(tmp_path / "run", CrossEntropyOnly(schedule="decay"), max_iterations=None)

@@ -71,8 +71,7 @@ def make(folder: Path, method: Method, chosen: Players | None = None, **settings
         seed=1,
         run=RunDirectory(folder, "config"),
         strategy=strategy,
-        max_iterations=SETTINGS.max_iterations,
-        **settings,
+        **{"max_iterations": SETTINGS.max_iterations, **settings},
     )
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from load_tf.data.dataset import Example, ExampleList
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.evaluation.evaluator import Evaluator
 from load_tf.methods.hung import HungEtAl
 from load_tf.methods.luc import LucEtAl
 from load_tf.methods.method import Arena, Method
@@ -18,6 +20,7 @@ from load_tf.methods.step_by_step import StepByStep
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.optimizers import NesterovL2, polynomial_decay
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
+from load_tf.training.stage_one import StageOne
 
 CROP, GRID, ROWS = (33, 33), 32, 2
 BIAS, SLOPE = 0.4, 0.7
@@ -71,7 +74,13 @@ def made(
     chosen = method.adversarial_training(chosen)
     own = DiscriminatorTraining(optimizer="adam", learning_rate=0.1)
     trains = DiscriminatorTrainer(judge, own, 2, strategy, lambda: method.discriminator_optimizer(own, updates))
-    arena = Arena(segmentor(), chosen, Sampling(gumbel_noise=False), CROP, 2, strategy, updates, trains)
+    network = segmentor()
+    data = ExampleList([Example(np.zeros((*CROP, 3), np.uint8), np.zeros(CROP, np.uint8), "a")])
+    evaluator = Evaluator(network, data, CROP, 2, strategy=strategy)
+    arena = Arena(
+        *(network, chosen, Sampling(gumbel_noise=False), CROP, 2, strategy, evaluator.convention),
+        *(data, evaluator, StageOne(), updates, trains),
+    )
     return method.trainer(arena, judge), trains, judge
 
 
