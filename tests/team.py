@@ -71,7 +71,7 @@ WRAPPED = """
 import os, signal, subprocess, sys, time
 from load_tf import commands, main
 commands.quiet_tensorflow()
-from load_tf import presence, workers
+from load_tf.devices import presence, workers
 silent, start, point = float(sys.argv.pop(1)), float(sys.argv.pop(1)), sys.argv.pop(1)
 if silent:
     workers.SILENT_SECONDS, workers.ANSWER_SECONDS = silent, silent / 4
@@ -96,9 +96,9 @@ def suffering(method):
             suffer()
         return result
     return call
-from load_tf import game
+from load_tf.game import game
 from load_tf.evaluation import evaluator
-from load_tf.report import results
+from load_tf.experiment import results
 from load_tf.training import discriminator, segmentor, stage_one
 points = {
     "stage one": (stage_one.CrossEntropyTrainer, "train_loop_end"),

@@ -24,7 +24,7 @@ WORKER = """
 import contextlib, hashlib, sys, threading
 from absl import flags
 from load_tf import commands, interruption
-from load_tf.run_directory import RunDirectory
+from load_tf.storage.run_directory import RunDirectory
 commands.define_experiment_flags()
 flags.FLAGS(["worker", *sys.argv[4:]])
 interruption.NOTICE_SECONDS = 0.1

@@ -277,7 +277,7 @@ def test_not_an_archive_by_name_and_missing(tmp_path: Path) -> None:
 DIE_BEFORE_THE_RENAME = """
 import os, sys
 from pathlib import Path
-from load_tf.segmentors import unpack
+from load_tf.downloads import unpack
 unpack._sync = lambda folder: os.kill(os.getpid(), 9)
 unpack.unpack(Path(sys.argv[1]), Path(sys.argv[2]))
 """

@@ -590,7 +590,7 @@ def test_the_real_checkpoint(shared: Path, tmp_path: Path) -> None:
 FETCH = """
 import sys
 from pathlib import Path
-from load_tf.segmentors.fetch import checkpoint_path
+from load_tf.downloads.fetch import checkpoint_path
 print(checkpoint_path(sys.argv[1], Path(sys.argv[2])))
 """
 

@@ -291,7 +291,7 @@ def test_damaged_arrays_are_named(tmp_path: Path) -> None:
 
 HOLDER = f"""
 import sys
-from load_tf.run_directory import RunDirectory
+from load_tf.storage.run_directory import RunDirectory
 run = RunDirectory(sys.argv[1], {CONFIG!r})
 run.commit({{"phase": "held"}}, {{}}, set())
 print("open", flush=True)

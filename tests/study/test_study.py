@@ -177,8 +177,8 @@ def test_a_study_that_is_stopped_stops_its_runs(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from load_tf.study import make
-from load_tf.study_plan import Study
+from load_tf.study.__main__ import make
+from load_tf.experiment.study_plan import Study
 sleep = "import time, os, sys; open({str(tmp_path / "pid")!r}, 'w').write(str(os.getpid())); time.sleep(100)"
 make(Study(variants={{"LoAd": ()}}, seeds=(0,)), Path({str(tmp_path)!r}), Path({str(tmp_path)!r}),
      [sys.executable, "-c", sleep])
