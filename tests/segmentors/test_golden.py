@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from load_tf.segmentors import labelling, layers
+from load_tf.segmentors.convention import Convention
 
 pytestmark = pytest.mark.golden
 
@@ -88,7 +89,7 @@ def test_control_one_epsilon(shared: Path, monkeypatch: pytest.MonkeyPatch, epsi
     _control(shared, "xception65_os16_129", "xception65", model)
 
 
-def _half_pixel(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+def _half_pixel(images: tf.Tensor, size: tf.Tensor, *_: Convention) -> tf.Tensor:
     return tf.image.resize(images, size)
 
 
