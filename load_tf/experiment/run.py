@@ -18,7 +18,7 @@ from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.experiment import disk_use, doubt, results
 from load_tf.experiment.plan import Plan
-from load_tf.game import health
+from load_tf.game import warnings
 from load_tf.game.game import AdversarialGame
 from load_tf.game.watching import draw_watched
 from load_tf.report.tensorboard import TensorBoardLog
@@ -180,7 +180,7 @@ def _stage_one(
         loss = trainer.train(tf.constant(steps))["loss"]
         score = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
-        health.refuse_non_finite(
+        warnings.refuse_non_finite(
             "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
         )
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
