@@ -7,7 +7,6 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -33,13 +32,12 @@ from load_tf.game.saving import Saving
 from load_tf.game.watching import Watch
 from load_tf.methods.load import LoAd
 from load_tf.methods.method import Arena, Method
+from load_tf.report.listeners import Hear
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.snapshot import Snapshot
 from load_tf.training.stage_one import StageOne
-
-Listener = Callable[[dict[str, Any]], None]
 
 PAPER: Method = LoAd()
 
@@ -79,7 +77,7 @@ class AdversarialGame:
         strategy: tf.distribute.Strategy,
         commit_every: int = 1,
         max_iterations: int | None = None,
-        listener: Listener = lambda event: None,
+        listener: Hear = lambda event: None,
         watched: Split | None = None,
         stage_one: StageOne = StageOne(),  # noqa: B008 - immutable
     ) -> None:
