@@ -60,10 +60,10 @@ def _main() -> None:
     with setting.game() as game:
         print("| image range | " + " | ".join(name.removesuffix("_relu") for name in LAYERS) + " |")
         print("|---|" + "--:|" * len(LAYERS), flush=True)
-        maps = game.sets["g0"]
+        maps = game.aggregation.sets["g0"]
         for low, high in RANGES:
-            training = _differences(game, game.training_grid, maps.training, low, high)
-            unseen = _differences(game, game.holdout_grid, maps.holdout, low, high)
+            training = _differences(game, game.aggregation.training_grid, maps.training, low, high)
+            unseen = _differences(game, game.aggregation.holdout_grid, maps.holdout, low, high)
             cells = [f"{ranking_accuracy(x, y):.2f}" for x, y in zip(training, unseen, strict=True)]
             print(f"| [{low:g}, {high:g}] | " + " | ".join(cells) + " |", flush=True)
 

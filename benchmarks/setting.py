@@ -5,11 +5,12 @@ import tempfile
 from collections.abc import Iterator
 
 from load_tf import commands
-from load_tf.game.game import AdversarialGame, Listener
+from load_tf.game.game import AdversarialGame
+from load_tf.report.listeners import Hear
 
 
 @contextlib.contextmanager
-def game(listener: Listener = lambda event: None) -> Iterator[AdversarialGame]:
+def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
     """A game on the config of the flags, the start model's label maps in its sets, its run directory thrown away after.
 
     Raises:

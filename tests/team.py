@@ -104,7 +104,7 @@ points = {
     "stage one": (stage_one.CrossEntropyTrainer, "train_loop_end"),
     "discriminator": (discriminator.DiscriminatorTrainer, "train_loop_end"),
     "adversarial": (segmentor.SegmentorTrainer, "train_loop_end"),
-    "aggregation": (game.AdversarialGame, "_maps_of"),
+    "aggregation": (game.Aggregation, "_maps_of"),
     "evaluation": (game.AdversarialGame, "evaluate"),
     "report": (results, "_confusion_matrices"),
 }

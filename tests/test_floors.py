@@ -13,7 +13,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("segmentors", "storage"),
     ("evaluation", "discriminator"),
     ("training", "report", "serving"),
-    ("game", "methods"),
+    ("methods", "game"),
     ("experiment",),
     ("main", "evaluate", "predict", "export", "check_dataset", "study"),
 )

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def run(
     stage_one: StageOne | None = None,
     evaluation_batch_size: int = 4,
     deterministic: bool = True,
+    on_event: Callable[[dict[str, Any]], object] | None = None,
 ) -> Result:
     """Plays LoAd with a segmentor; its weights become those of the best model on the hold-out.
 
@@ -106,6 +107,10 @@ def run(
       stage_one: cross-entropy training; not used with a pre-trained model.
       evaluation_batch_size: images in a step of the evaluator.
       deterministic: only deterministic kernels, so that the same call gives the same bits.
+      on_event: a function that is given every event of the journal, a dictionary with its name as `event`, once it
+        happens, such as `{"event": "evaluate", "cycle": 0, "iteration": 1, "miou": 0.71}`. A resumed run gives those
+        from its last commit on. It can change nothing: what it raises is printed, then it is not called any more, and
+        the run goes on. None: nobody listens.
 
     Raises:
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
@@ -141,7 +146,7 @@ def run(
         tf.distribute.get_strategy(),
     )
     config = _as_text(plan, splits)
-    experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config)
+    experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config, on_event)
     _put_result_back(segmentor.model, run_dir)
     return Result(model, experiment.read_summary(run_dir), Path(run_dir))
 

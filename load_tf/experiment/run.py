@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.experiment import disk_use, doubt, results
 from load_tf.experiment.plan import Plan
-from load_tf.game import health
+from load_tf.game import warnings
 from load_tf.game.game import AdversarialGame
 from load_tf.game.watching import draw_watched
+from load_tf.report.listeners import Callback, Listener, Listeners
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Silent, Terminal
 from load_tf.storage.run_directory import RunDirectory, arrays_of_run
@@ -43,22 +44,26 @@ class Data:
     """Which of the validation images are the hold-out."""
 
 
-def run(plan: Plan, run_dir: str | Path, config: str) -> None:
+def run(
+    plan: Plan, run_dir: str | Path, config: str, on_event: Callable[[dict[str, Any]], object] | None = None
+) -> None:
     """Runs an experiment to its end, or on from the last commit in `run_dir`.
 
     Args:
       plan: the assembled experiment.
       run_dir: the run's folder: a new one, or that of a run of the same config.
       config: the config as text.
+      on_event: is given every event of the journal, as `load_tf.run` says; None: nobody.
 
     Raises:
       UserError: if the data, the folder or a parameter is not what it has to be.
     """
+    users = () if on_event is None else (Callback(on_event),)
     with workers.of(plan.strategy).watched():
-        _run(plan, run_dir, config)
+        _run(plan, run_dir, config, users)
 
 
-def _run(plan: Plan, run_dir: str | Path, config: str) -> None:
+def _run(plan: Plan, run_dir: str | Path, config: str, users: Sequence[Listener]) -> None:
     team = workers.of(plan.strategy)
     directory = open_run(run_dir, config, PINNED, team)
     terminal = Terminal(plan.lookahead) if team.is_chief else Silent(plan.lookahead)
@@ -82,12 +87,7 @@ def _run(plan: Plan, run_dir: str | Path, config: str) -> None:
     terminal.say(disk_use.sentence(plan, directory.path, *counts))
     log = TensorBoardLog(directory.path / "tensorboard" if team.is_chief else None, directory.journal())
     log.text("config", config)
-
-    def listen(event: dict[str, Any]) -> None:
-        log.record(event)
-        terminal.show(event)
-
-    train(plan, data, directory, listen)
+    train(plan, data, directory, Listeners(log, terminal, *users).hear)
     results.report(plan, data, directory, log, terminal)
     log.close()
     directory.close()
@@ -180,7 +180,7 @@ def _stage_one(
         loss = trainer.train(tf.constant(steps))["loss"]
         score = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
-        health.refuse_non_finite(
+        warnings.refuse_non_finite(
             "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
         )
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}

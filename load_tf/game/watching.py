@@ -12,7 +12,7 @@ from load_tf.data.dataset import Split, Subset
 from load_tf.data.partition import draw
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
-from load_tf.game import health
+from load_tf.game import warnings
 
 
 class Look(NamedTuple):
@@ -105,7 +105,7 @@ class Watch:
         if None in numbers:
             return None
         holdout_before, before, holdout, now = numbers
-        return health.peak_warning(holdout - holdout_before, now - before, self.images)
+        return warnings.peak_warning(holdout - holdout_before, now - before, self.images)
 
     def to_json(self) -> dict[str, Any]:
         """What a restart needs."""

@@ -40,9 +40,9 @@ class TensorBoardLog:
                 old.unlink()
             self._writer = tf.summary.create_file_writer(str(self._folder))
         for event in journal:
-            self.record(event)
+            self.hear(event)
 
-    def record(self, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         """Writes the finite numbers of a journal line as scalars `<event>/<name>`, and warnings as text.
 
         An event with an epoch (the discriminator's, Stage 1's) has as its step the number of such events so far, since

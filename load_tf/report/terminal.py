@@ -47,7 +47,7 @@ class Terminal:
             self._iterations += 1
             self._before += 1
 
-    def show(self, event: dict[str, Any]) -> None:
+    def hear(self, event: dict[str, Any]) -> None:
         """Prints an event of the journal, if it is one people want to see."""
         show = {
             "stage_one": self._stage_one,

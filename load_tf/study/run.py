@@ -41,7 +41,7 @@ def make(run_dir: Path, result: Path) -> None:
     for event in directory.journal():
         terminal.remember(event)
     data = experiment.read_data(assembled)
-    experiment.train(assembled, data, directory, terminal.show)
+    experiment.train(assembled, data, directory, terminal.hear)
     touched = set(data.holdout_indices)
     untouched = Subset(data.validation, tuple(i for i in range(len(data.validation)) if i not in touched))
     if not len(untouched):

@@ -88,13 +88,25 @@ def hub_deeplab(classes: int) -> keras.Model:
     return keras.Model(images, network(keras.layers.Rescaling(1 / 127.5, offset=-1)(images)), name="hub")
 
 
+HEARD: list[dict[str, Any]] = []
+"""What a user's function was given."""
+
+
+def clumsy(event: dict[str, Any]) -> None:
+    """Takes note of an event, spoils what it was given, and fails at the end of the second cycle."""
+    HEARD.append(dict(event))
+    event.clear()
+    if HEARD[-1]["event"] == "cycle_end" and HEARD[-1]["cycle"] == 1:
+        raise ValueError("a fault of the user's")
+
+
 @pytest.fixture(name="played", scope="module")
 def _played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, keras.Model]:
     """A U-Net from nothing: stage 1, then LoAd."""
     folder = tmp_path_factory.mktemp("unet") / "run"
     model = unet()
     return (
-        load_tf.run(model, *both(), run_dir=folder, pretrained=False, groups=GROUPS, **SMALL),
+        load_tf.run(model, *both(), run_dir=folder, pretrained=False, groups=GROUPS, on_event=clumsy, **SMALL),
         folder,
         model,
     )
@@ -111,6 +123,15 @@ def test_a_plain_unet_runs_from_stage_one_to_the_report(played: tuple[Any, Path,
     page = (folder / "report/index.html").read_text()
     assert "<h1>unet</h1>" in page and "Lookahead.patience = 2" in page
     assert (folder / "saved_model/1/saved_model.pb").is_file()
+
+
+def test_on_event_is_given_the_journal_and_can_damage_nothing(played: tuple[Any, Path, keras.Model]) -> None:
+    """Stage 1's events among them; after its exception it is not called any more, and the run has its report."""
+    result, folder, _ = played
+    events = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    assert HEARD[0]["event"] == "stage_one" and HEARD[-1]["event"] == "cycle_end"
+    assert HEARD == events[: len(HEARD)] and [e for e in events if e["event"] == "cycle_end"][-1] == HEARD[-1]
+    assert result.summary["cycles"] == 2 and (folder / "report/table1.csv").is_file()
 
 
 def test_groups_are_drawn_as_a_whole_and_resampled_together(played: tuple[Any, Path, keras.Model]) -> None:

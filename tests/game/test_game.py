@@ -97,8 +97,8 @@ def test_three_pixels_of_an_absent_class_are_no_peak(game: AdversarialGame, monk
     start[0, 0, 1] -= 3
     start[0, 0, 7] += 3
     scores = []
-    monkeypatch.setattr(game, "start_confusion", None)
-    monkeypatch.setattr(game, "holdout_confusion", None)
+    monkeypatch.setattr(game.models, "start_confusion", None)
+    monkeypatch.setattr(game.models, "confusion", None)
     for matrices in (start, after):
         monkeypatch.setattr(game.evaluator, "evaluate", lambda matrices=matrices: matrices)
         scores.append(game.evaluate())
@@ -189,8 +189,8 @@ def test_the_best_model_becomes_the_start(game: AdversarialGame) -> None:
 
 def test_evaluate_is_the_holdouts_miou(game: AdversarialGame) -> None:
     score = game.evaluate()
-    assert game.holdout_confusion is not None
-    confusion = game.holdout_confusion.sum(0)
+    assert game.models.confusion is not None
+    confusion = game.models.confusion.sum(0)
     visible = sum(int((game.holdout[i].label != 255).sum()) for i in range(4))
     assert confusion.sum() == visible
     present = confusion.sum(1) > 0
@@ -205,8 +205,8 @@ def test_a_peak_is_tested_on_draws_of_the_holdouts_groups(
 ) -> None:
     """Six images of two groups: one mends three pixels of each class an image, the other spoils two."""
     start, better, worse = ([[10 - d, d], [d, 10 - d]] for d in (3, 0, 5))
-    monkeypatch.setattr(game, "start_confusion", np.array([start] * 6))
-    monkeypatch.setattr(game, "holdout_confusion", np.array([better] * 3 + [worse] * 3))
+    monkeypatch.setattr(game.models, "start_confusion", np.array([start] * 6))
+    monkeypatch.setattr(game.models, "confusion", np.array([better] * 3 + [worse] * 3))
     alone = game.confidence()
     split = ExampleList([game.holdout[0]._replace(id=f"{number}") for number in range(6)])
     monkeypatch.setattr(game, "holdout", Grouped(split, tuple(Group("ab"[number > 2]) for number in range(6))))
@@ -225,12 +225,14 @@ def test_a_set_holds_the_maps_of_the_model_of_its_name(game: AdversarialGame) ->
     game.aggregate("ge0_0", 1)
     assert equal(weights(game), present), "aggregation leaves the present model"
     for name, maps in (("g0", start), ("ge0_0", end)):
-        stored = game.sets[name]
+        stored = game.aggregation.sets[name]
         assert stored.training.shape == (6, 32, 32) and stored.holdout.shape == (4, 32, 32)
         assert (stored.holdout != maps).mean() < 0.005, "float32 against float64 may tip a tie"
     event = game.run.journal()[-1]
-    visible = game.holdout_grid.labels != 255
-    expected = ((game.sets["g0"].holdout != game.sets["ge0_0"].holdout) & visible).sum() / visible.sum()
+    visible = game.aggregation.holdout_grid.labels != 255
+    expected = (
+        (game.aggregation.sets["g0"].holdout != game.aggregation.sets["ge0_0"].holdout) & visible
+    ).sum() / visible.sum()
     assert (event["event"], event["model"]) == ("maps", "ge0_0")
     assert event["changed_share"] == pytest.approx(expected)
 
@@ -255,7 +257,7 @@ def test_the_discriminator_trains_on_the_buffer_alone(game: AdversarialGame) -> 
         game.aggregate(name, 0)
     before, present = [v.numpy() for v in game.discriminator.variables], weights(game)
     game.train_discriminator(["g0", "ge0_1"], 3)
-    assert sorted(game.sets) == ["g0", "ge0_1"], "what was evicted is dropped"
+    assert sorted(game.aggregation.sets) == ["g0", "ge0_1"], "what was evicted is dropped"
     assert equal(weights(game), present)
     assert not equal([v.numpy() for v in game.discriminator.variables], before)
     epochs = [event for event in game.run.journal() if event["event"] == "discriminator" and event["cycle"] == 3]
@@ -278,14 +280,8 @@ def test_the_accuracy_it_ended_for_is_what_the_next_cycle_meets(
         return {"loss": loss, "real_accuracy": 0.6, "fake_accuracy": 0.6, "pair_accuracy": pairs, "margin": 0.1}
 
     monkeypatch.setattr(game.discriminator_trainer, "evaluate", evaluate)
-    monkeypatch.setattr(
-        game, "players", dataclasses.replace(
-            game.players,
-            discriminator_training=dataclasses.replace(
-                game.players.discriminator_training, sufficient_accuracy=0.9, max_epochs=5
-            ),
-        ),
-    )  # fmt: skip
+    settings = dataclasses.replace(game.judge.settings, sufficient_accuracy=0.9, max_epochs=5)
+    monkeypatch.setattr(game.judge, "settings", settings)
     game.aggregate("g0", 0)
     game.train_discriminator(["g0"], 6)
     (end,) = [e for e in game.run.journal() if e["event"] == "discriminator_end" and e["cycle"] == 6]
@@ -300,7 +296,9 @@ def state_of(game: AdversarialGame) -> list[np.ndarray]:
     variables = [*game.segmentor.variables, *game.discriminator_trainer.variables]
     variables += game.segmentor_trainer.momentum_variables
     found = [v.numpy() for v in variables] + list(game.start.to_arrays().values())
-    return found + [a for name in sorted(game.sets) for a in game.sets[name].to_arrays().values()]
+    return found + [
+        a for name in sorted(game.aggregation.sets) for a in game.aggregation.sets[name].to_arrays().values()
+    ]
 
 
 def committed(path: Path) -> AdversarialGame:
@@ -316,7 +314,7 @@ def committed(path: Path) -> AdversarialGame:
 
 def test_a_commit_is_all_a_restart_needs(tmp_path: Path) -> None:
     game = committed(tmp_path / "run")
-    before, best = state_of(game), list(game.best.to_arrays().values())
+    before, best = state_of(game), list(game.models.best.to_arrays().values())
     game.run.close()
     run = RunDirectory(tmp_path / "run", "config")
     again = make(run, seed=99)
@@ -324,7 +322,7 @@ def test_a_commit_is_all_a_restart_needs(tmp_path: Path) -> None:
     state = again.resume()
     assert state is not None and state.phase == "ahead" and state.iteration == 2 and state.buffer == ["g0"]
     assert equal(state_of(again), before)
-    assert equal(list(again.best.to_arrays().values()), best)
+    assert equal(list(again.models.best.to_arrays().values()), best)
     assert again.updates == 4
     again.update(0, 2)
     game.run = run
@@ -339,14 +337,14 @@ def test_a_commit_is_all_a_restart_needs(tmp_path: Path) -> None:
 def test_a_commit_holds_the_weights_of_its_moment_whatever_was_written_ahead(tmp_path: Path) -> None:
     game = committed(tmp_path / "run")
     game.update(0, 2)
-    updated = list(game._segmentor_arrays().values())
+    updated = list(game.models.present_arrays().values())
     game.commit(State(phase="ahead", iteration=3))
     assert equal(list(game.run.arrays("segmentor").values()), updated)
     game.update(0, 3)
     game.go_back()  # as a method does that ends on an iteration
     game.commit(State(phase="finished", iteration=4))
     stored = list(game.run.arrays("segmentor").values())
-    assert equal(stored, list(game._segmentor_arrays().values())) and not equal(stored, updated)
+    assert equal(stored, list(game.models.present_arrays().values())) and not equal(stored, updated)
     game.run.close()
 
 
@@ -380,7 +378,7 @@ def test_between_two_commits_iterations_pass(
 
 
 def test_only_what_changed_is_written(game: AdversarialGame, commits: list) -> None:
-    game.sets = {}
+    game.aggregation.sets = {}
     game.commit(State(phase="ahead", iteration=1))
     game.update(0, 1)
     game.commit(State(phase="ahead", iteration=2))

@@ -21,7 +21,7 @@ from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
 from load_tf.experiment.plan import Experiment
 from load_tf.game.game import AdversarialGame, Players
-from load_tf.game.health import peak_warning
+from load_tf.game.warnings import peak_warning
 from load_tf.game.watching import Watch, draw_watched
 from load_tf.methods.descent_ascent import DescentAscent
 from load_tf.methods.load import LoAd
@@ -139,7 +139,7 @@ def test_with_an_average_its_weights_are_scored(tmp_path: Path) -> None:
     game.record("evaluate", cycle=0, iteration=1, miou=0.5)
     (event,) = of(game, "evaluate")
     present = game.watch._evaluator.evaluate().sum(0)
-    game.average.put_back()
+    game.models.average.put_back()
     averaged = game.watch._evaluator.evaluate().sum(0)
     assert event["untouched"] == mean_iou(averaged)
     assert not np.array_equal(present, averaged)

@@ -69,7 +69,7 @@ def test_the_average_of_a_scripted_path(tmp_path: Path, method: Method, averages
         game.update(0, iteration)
         game.evaluate()
         game.keep_best()
-        kept = [game.best.to_arrays()[name] for name in game.best.to_arrays() if "moving" not in name]
+        kept = [game.models.best.to_arrays()[name] for name in game.models.best.to_arrays() if "moving" not in name]
         np.testing.assert_allclose(np.concatenate([k.ravel() for k in kept]), expected, rtol=1e-6)
         trained = [v.numpy().ravel() for v in game.segmentor.trainable_variables]
         assert (np.concatenate(trained) == value).all()

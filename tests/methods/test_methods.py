@@ -285,13 +285,13 @@ def test_confidence_is_that_of_the_evaluated_model_against_the_start(tmp_path: P
     game = make(tmp_path / "run", CrossEntropyOnly(), players(learning_rate=0.1))
     game.evaluate()
     assert game.confidence() == 0.5
-    perfect = np.zeros_like(game.start_confusion)
-    truth = game.start_confusion.sum(2)
+    perfect = np.zeros_like(game.models.start_confusion)
+    truth = game.models.start_confusion.sum(2)
     for k in range(CLASSES):
         perfect[:, k, k] = truth[:, k]
-    game.holdout_confusion = perfect
+    game.models.confusion = perfect
     assert game.confidence() == 1.0
-    game.start_confusion, game.holdout_confusion = perfect, game.start_confusion
+    game.models.start_confusion, game.models.confusion = perfect, game.models.start_confusion
     assert game.confidence() == 0.0
 
 

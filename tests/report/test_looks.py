@@ -137,16 +137,16 @@ def test_the_curve_is_shifted_to_the_starts_level() -> None:
 def test_the_terminal_tells_the_untouched_gain(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal()
     for event in APART:
-        terminal.show(event)
+        terminal.hear(event)
     said = capsys.readouterr().out.splitlines()
     assert "hold-out mIoU 60.00; 7 untouched images are watched, mIoU 50.00" in said[0]
     assert "hold-out mIoU 61.00, +1.00 (bounds 55.00, 60.10), untouched -0.50" in said[1]
     assert "(+4.00), untouched -1.50, the new start model" in said[-1]
-    terminal.show({**APART[1], "untouched": 0.49})
+    terminal.hear({**APART[1], "untouched": 0.49})
     assert "untouched +0.50" in capsys.readouterr().out, "from the new start model on"
     terminal = Terminal()
     for event in older(APART):
-        terminal.show(event)
+        terminal.hear(event)
     assert "untouched" not in capsys.readouterr().out
 
 
@@ -155,7 +155,7 @@ def test_tensorboard_has_the_second_curve(tmp_path: Path) -> None:
 
     log = TensorBoardLog(tmp_path)
     for event in APART:
-        log.record(event)
+        log.hear(event)
     log.close()
     (file,) = tmp_path.glob("events.out.tfevents.*")
     curves: dict[str, list[float]] = {}

@@ -42,8 +42,8 @@ def test_a_log_that_cannot_be_written_ends_no_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(tf.summary, "scalar", fail)
-        log.record(JOURNAL[0])
-        log.record(JOURNAL[3])
+        log.hear(JOURNAL[0])
+        log.hear(JOURNAL[3])
     log.label_maps("truth", [np.ones((2, 3), np.uint8)], [(0, 0, 0), (1, 1, 1)])
     log.text("config", "x = 1")
     log.flush()
@@ -55,7 +55,7 @@ def test_a_log_that_cannot_be_written_ends_no_run(
 def test_scalars_stand_at_the_running_iteration(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path)
     for event in JOURNAL:
-        log.record(event)
+        log.hear(event)
     log.close()
     assert read(tmp_path) == [
         ("start/miou", 0, 0.7),
@@ -77,13 +77,13 @@ def test_a_resumed_log_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     first = TensorBoardLog(whole)
     killed = TensorBoardLog(resumed)
     for event in JOURNAL:
-        first.record(event)
+        first.hear(event)
     for event in JOURNAL[:6]:  # the last two of these were never committed
-        killed.record(event)
+        killed.hear(event)
     killed.close()
     second = TensorBoardLog(resumed, JOURNAL[:4])
     for event in JOURNAL[4:]:
-        second.record(event)
+        second.hear(event)
     first.close()
     second.close()
     assert read(whole) == read(resumed)
@@ -91,7 +91,7 @@ def test_a_resumed_log_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
 
 def test_warnings_are_text_at_their_iteration(tmp_path: Path) -> None:
     log = TensorBoardLog(tmp_path, JOURNAL[:4])
-    log.record({"event": "warning", "cycle": 0, "text": "the discriminator is at chance"})
+    log.hear({"event": "warning", "cycle": 0, "text": "the discriminator is at chance"})
     log.close()
     tag, step, text = read(tmp_path)[-1]
     assert (tag, step, text.item()) == ("warning", 1, b"the discriminator is at chance")

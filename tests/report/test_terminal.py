@@ -19,20 +19,20 @@ class Clock:
 
 def lines(terminal: Terminal, clock: Clock, iterations: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
     for iteration in range(1, iterations + 1):
-        terminal.show(
+        terminal.hear(
             {"event": "update", "cycle": 0, "iteration": iteration, "finite": True, "loss": -0.25, "gradient_norm": 2.0,
              "fooled_share": 0.4, "changed_share": 0.0123, "distance": 2e-4}
         )  # fmt: skip
         clock.now += 30
-        terminal.show({"event": "evaluate", "cycle": 0, "iteration": iteration, "miou": 0.71})
+        terminal.hear({"event": "evaluate", "cycle": 0, "iteration": iteration, "miou": 0.71})
     return [line for line in capsys.readouterr().out.splitlines() if "iteration" in line]
 
 
 def test_the_line_says_score_bounds_health_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     terminal = Terminal(Lookahead(patience=50, max_iterations=200), clock)
-    terminal.show(START)
-    terminal.show(
+    terminal.hear(START)
+    terminal.hear(
         {"event": "discriminator", "cycle": 0, "epoch": 1, "training_loss": 0.6, "loss": 0.5, "real_accuracy": 0.8,
          "fake_accuracy": 0.7, "pair_accuracy": 0.83}
     )  # fmt: skip
@@ -72,5 +72,5 @@ def test_the_line_says_which_epoch_is_kept_and_why(
 ) -> None:
     """The last one is of a journal that doesn't say."""
     end = {"event": "discriminator_end", "cycle": 0, "epochs": 6, "best": 4, "reason": "max_epochs", **kept_for}
-    Terminal(None, Clock()).show(end)
+    Terminal(None, Clock()).hear(end)
     assert capsys.readouterr().out.endswith(f"discriminator: its epochs are used up; {said}\n")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from load_tf.errors import UserError
-from load_tf.game import health
-from load_tf.game.health import discriminator_warning, segmentor_warning
+from load_tf.game import warnings
+from load_tf.game.warnings import discriminator_warning, segmentor_warning
 
 
 def measured(pairs: float, real: float = 0.8, fake: float = 0.8) -> dict[str, float]:
@@ -51,8 +51,8 @@ def test_of_the_segmentor(changed: float | None, gradient: float | None, word: s
 
 
 def test_the_sentence_names_value_place_and_advice() -> None:
-    health.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, score=0.1)
+    warnings.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, score=0.1)
     with pytest.raises(
         UserError, match=r"stage 1: the hold out score is nan in epoch 3; lower StageOne\.learning_rate"
     ):
-        health.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, hold_out_score=np.nan)
+        warnings.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, hold_out_score=np.nan)
