@@ -69,7 +69,8 @@ def test_what_was_stored_is_read(archive: Path, tmp_path: Path) -> None:
     run_dir = golden_runs.unpack(archive, tmp_path)
     state, arrays, events = read(run_dir)
     model = keras.saving.load_model(tmp_path / "tiny.keras")
-    weights = {name: (tuple(v.shape), "float32") for name, v in zip(array_names(model.variables), model.variables)}
+    named = zip(array_names(model.variables), model.variables, strict=True)
+    weights = {name: (tuple(variable.shape), "float32") for name, variable in named}
     for name in {"baseline", "start", "best"} & arrays.keys():
         assert structure(arrays[name]) == weights, name
     for name in arrays:
