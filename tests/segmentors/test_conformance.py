@@ -1,11 +1,14 @@
 """What every registered segmentor has to do; a segmentor that is registered and has no case here fails."""
 
+import contextlib
 import functools
 import importlib
+import inspect
 import pkgutil
+import sys
 import typing
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gin
@@ -21,6 +24,7 @@ from load_tf.segmentors.deeplab import Architecture
 from load_tf.segmentors.mobilenet_v2 import channels_of
 from load_tf.segmentors.registry import SEGMENTORS
 from load_tf.segmentors.segmentor import Segmentor
+from tests import networks
 
 # Keras's own on every save: numpy 2 asks its variables for a copy keyword that they do not have.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -39,16 +43,8 @@ def _official(folder: Path) -> dict[str, typing.Any]:
 
 def _keras(folder: Path) -> dict[str, typing.Any]:
     path = folder / "mine.keras"
-    inputs = keras.Input((None, None, 3))
-    features = keras.layers.Rescaling(1 / 255)(inputs)
-    features = keras.layers.Conv2D(8, 3, 4, "same", activation="relu", kernel_initializer=_normal(1))(features)
-    features = keras.layers.Conv2D(CLASSES, 1, kernel_initializer=_normal(2), dtype="float32")(features)
-    keras.Model(inputs, features, name="mine").save(path)
+    networks.strided(CLASSES, (8, 4), last=1).save(path)
     return {"path": str(path)}
-
-
-def _normal(seed: int) -> keras.initializers.Initializer:
-    return keras.initializers.HeNormal(seed=seed)
 
 
 ARGUMENTS: dict[str, Callable[[Path], dict[str, typing.Any]]] = {
@@ -260,3 +256,65 @@ def test_gin_knows_the_factories(name: str, tmp_path: Path) -> None:
         assert _assemble().model.output_shape[-1] == CLASSES
     finally:
         gin.clear_config()
+
+
+NEWCOMER = '''
+"""What a newcomer writes: a file in load_tf/segmentors/."""
+
+import gin
+import keras
+
+from load_tf.segmentors.segmentor import Segmentor
+
+
+@gin.configurable
+def newcomer(num_classes: int, width: int = 8) -> Segmentor:
+    """A convolution at stride 4, and one to the logits."""
+    normal = keras.initializers.HeNormal
+    images = keras.Input((None, None, 3))
+    features = keras.layers.Conv2D(width, 5, 4, "same", use_bias=False, kernel_initializer=normal(1))(images)
+    features = keras.layers.ReLU()(keras.layers.BatchNormalization()(features))
+    logits = keras.layers.Conv2D(num_classes, 1, kernel_initializer=normal(2), dtype="float32")(features)
+    return Segmentor(keras.Model(images, logits), pretrained=False, description="a newcomer", output_stride=4)
+'''
+
+
+@contextlib.contextmanager
+def _beside_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Segmentor]]:
+    """A file in the folder of the segmentors, as far as Python and gin can tell; the factory in it."""
+    (folder / "newcomer.py").write_text(NEWCOMER)
+    monkeypatch.setattr(load_tf.segmentors, "__path__", [*load_tf.segmentors.__path__, str(folder)])
+    name = "load_tf.segmentors.newcomer"
+    with gin.unlock_config():
+        module = importlib.import_module(name)
+    try:
+        yield module.newcomer
+    finally:
+        gin.config._REGISTRY.pop(f"{name}.newcomer")
+        del sys.modules[name], load_tf.segmentors.newcomer
+
+
+def test_a_newcomer_is_found_and_held_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file, a line in the registry and a case here: then every test above is the newcomer's, too."""
+    with _beside_the_others(tmp_path, monkeypatch) as newcomer:
+        with pytest.raises(AssertionError, match="newcomer"):
+            test_every_factory_is_registered_and_has_a_case()
+        monkeypatch.setitem(SEGMENTORS, "newcomer", newcomer)
+        with pytest.raises(AssertionError, match="newcomer"):
+            test_every_factory_is_registered_and_has_a_case()
+        monkeypatch.setitem(ARGUMENTS, "newcomer", lambda folder: {"width": 6})
+        test_every_factory_is_registered_and_has_a_case()
+        made = newcomer(num_classes=CLASSES, width=6)
+        given = {"make": lambda: newcomer(num_classes=CLASSES, width=6), "segmentor": made, "tmp_path": tmp_path}
+        held_to = [test for test in map(globals().get, list(globals())) if {"make", "segmentor"} & set(_asks_for(test))]
+        assert len(held_to) == 8
+        for test in held_to:
+            for training in [False, True] if "training" in _asks_for(test) else [None]:
+                test(**{name: {**given, "training": training}[name] for name in _asks_for(test)})
+        test_gin_knows_the_factories("newcomer", tmp_path)
+
+
+def _asks_for(test: object) -> tuple[str, ...]:
+    """The names of a test's fixtures."""
+    is_test = inspect.isfunction(test) and test.__name__.startswith("test_")
+    return tuple(inspect.signature(test).parameters) if is_test else ()
