@@ -79,9 +79,9 @@ def check_splits(
     """
     from load_tf.data import neighbours
     from load_tf.data.dataset import groups_of
-    from load_tf.data.files import refuse_duplicates
     from load_tf.data.inspection import Inspection, read_examples
     from load_tf.data.preparation import shared_ids
+    from load_tf.data.text import refuse_duplicates
     from load_tf.randomness import generator
 
     faults: list[str] = []

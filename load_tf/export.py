@@ -64,7 +64,7 @@ def export() -> None:
     images = _calibration_images() if FLAGS.quantize == "int8" else []
     commands.quiet_tensorflow()
     from load_tf.data.decoding import decode_image
-    from load_tf.data.files import read_bytes
+    from load_tf.data.text import read_bytes
     from load_tf.serving import lite, lite_score, loaded
     from load_tf.storage.arrays import write_atomically
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from load_tf.data.colours import Colour
 from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset, Split
-from load_tf.data.files import ImageFiles, find_files, listing, pair_files
+from load_tf.data.files import ImageFiles, find_files, pair_files
 from load_tf.data.groups import Groups
+from load_tf.data.text import listing
 from load_tf.errors import UserError
 
 _CLASSES: tuple[tuple[str, int, Colour], ...] = (

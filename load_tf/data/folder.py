@@ -9,19 +9,10 @@ import gin
 
 from load_tf.data.colours import VOID_COLOUR, Colour, voc_palette
 from load_tf.data.dataset import IGNORE_LABEL, Grouped, SegmentationDataset, Split
-from load_tf.data.files import (
-    IMAGE_EXTENSIONS,
-    MASK_EXTENSIONS,
-    FilePair,
-    ImageFiles,
-    find_files,
-    listing,
-    pair_files,
-    read_lines,
-    refuse_duplicates,
-)
+from load_tf.data.files import IMAGE_EXTENSIONS, MASK_EXTENSIONS, FilePair, ImageFiles, find_files, pair_files
 from load_tf.data.groups import Group, Groups
 from load_tf.data.partition import draw
+from load_tf.data.text import listing, read_lines, refuse_duplicates
 from load_tf.errors import UserError
 
 _LISTS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from load_tf.data.files import listing, read_lines
+from load_tf.data.text import listing, read_lines
 from load_tf.errors import UserError
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from load_tf import interruption
 from load_tf.data.dataset import IGNORE_LABEL, Example, Split
-from load_tf.data.files import listing
 from load_tf.data.neighbours import SIZE, signature
+from load_tf.data.text import listing
 from load_tf.errors import UserError
 from load_tf.progress import progress
 

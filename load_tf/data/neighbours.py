@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from load_tf.data.files import listing
 from load_tf.data.groups import Group
+from load_tf.data.text import listing
 
 NEAR = 0.8
 """The largest cosine of two different photographs was 0.74 on PASCAL VOC, 0.78 on Stanford Background."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from load_tf.data import neighbours
 from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset, groups_of
-from load_tf.data.files import listing, refuse_duplicates
 from load_tf.data.inspection import Inspection, read_examples
 from load_tf.data.partition import draw
+from load_tf.data.text import listing, refuse_duplicates
 from load_tf.errors import UserError
 
 LISTED_FAULTS = 20

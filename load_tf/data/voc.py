@@ -18,18 +18,9 @@ import tensorflow_datasets as tfds
 
 from load_tf.data.colours import voc_palette
 from load_tf.data.dataset import Example, SegmentationDataset, Split
-from load_tf.data.files import (
-    IMAGE_EXTENSIONS,
-    FilePair,
-    ImageFiles,
-    find_files,
-    listing,
-    pair_files,
-    read_bytes,
-    read_lines,
-    refuse_duplicates,
-)
+from load_tf.data.files import IMAGE_EXTENSIONS, FilePair, ImageFiles, find_files, pair_files
 from load_tf.data.records import RecordExamples, prepare_builder, quiet
+from load_tf.data.text import listing, read_bytes, read_lines, refuse_duplicates
 from load_tf.errors import UserError
 
 CLASS_NAMES = (

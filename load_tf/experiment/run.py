@@ -10,8 +10,8 @@ from typing import Any
 import tensorflow as tf
 
 from load_tf.data.dataset import Joined, Split, Subset
-from load_tf.data.files import refuse_duplicates
 from load_tf.data.preparation import draw_holdout, prepare_all
+from load_tf.data.text import refuse_duplicates
 from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
