@@ -10,6 +10,7 @@ import numpy as np
 from absl import flags
 
 from load_tf import commands
+from load_tf.experiment import config
 
 IMAGES = flags.DEFINE_integer("images", 100, "How many validation images, from the first.")
 PRECISIONS = flags.DEFINE_multi_string("precision", ["float32", "mixed_bfloat16"], "What to compare.")
@@ -17,14 +18,14 @@ PRECISIONS = flags.DEFINE_multi_string("precision", ["float32", "mixed_bfloat16"
 
 def _main() -> None:
     commands.quiet_tensorflow()
-    commands.parse_gin()
+    config.parse_gin()
     from load_tf.data.dataset import Subset
     from load_tf.devices import precision
     from load_tf.evaluation.evaluator import Evaluator
     from load_tf.evaluation.miou import mean_iou
     from load_tf.experiment import plan
 
-    assembled = commands.configured(plan.assemble)
+    assembled = config.configured(plan.assemble)
     experiment = assembled.experiment
     split = experiment.dataset.split(experiment.validation_split)
     images = Subset(split, tuple(range(min(IMAGES.value, len(split)))))

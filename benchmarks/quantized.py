@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from load_tf import commands
+from load_tf.experiment import config
 
 IMAGES = flags.DEFINE_integer("images", 300, "Images to score.")
 CALIBRATION = flags.DEFINE_integer("calibration_images", 32, "Images to calibrate int8 with.")
@@ -24,7 +25,7 @@ SAVED_MODEL = "load_tf SavedModel, float32"
 
 def _main() -> None:
     commands.quiet_tensorflow()
-    commands.parse_gin()
+    config.parse_gin()
     import tensorflow as tf
 
     from benchmarks import timing
@@ -33,7 +34,7 @@ def _main() -> None:
     from load_tf.randomness import generator
     from load_tf.serving import lite, lite_score, loaded, saved_model
 
-    assembled = commands.configured(plan.assemble)
+    assembled = config.configured(plan.assemble)
     experiment = assembled.experiment
     dataset, crop = experiment.dataset, experiment.crop
     split = dataset.split(experiment.validation_split)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from load_tf.experiment.plan import Runtime
+from load_tf.devices.runtime import Runtime
 
 
 @dataclasses.dataclass(frozen=True)

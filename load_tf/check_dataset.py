@@ -19,6 +19,7 @@ from absl import flags
 
 from load_tf import commands
 from load_tf.errors import UserError
+from load_tf.experiment import config
 
 if TYPE_CHECKING:
     from load_tf.data.dataset import Example, SegmentationDataset
@@ -41,12 +42,12 @@ def check() -> int:
     output = Path(FLAGS.output) if FLAGS.output else None
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UserError(f"--output {output} can't be written; expected the path of a file in a folder that is there.")
-    commands.parse_gin()
+    config.parse_gin()
     from load_tf.experiment import plan
     from load_tf.report import contact_sheet
     from load_tf.storage.arrays import write_atomically
 
-    configured = commands.configured(plan.Experiment)  # gin fills in the arguments
+    configured = config.configured(plan.make_experiment)
     dataset = configured.dataset
     parts = [configured.training_split, configured.validation_split, configured.holdout_split]
     faults, shown = check_splits(dataset, configured.training_split, configured.crop, [p for p in parts if p])

@@ -1,11 +1,9 @@
-"""What the commands share: flags, gin files, and errors in one sentence."""
+"""What the commands share: flags, help, and errors in one sentence."""
 
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from absl import app, flags, logging
@@ -19,8 +17,6 @@ FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # so that --help of a command shows the flags defined here as its own
 USAGE_STATUS = UserError.status
 """Exit status when something outside the code is wrong."""
-
-_MACRO_FLAGS = ("data_dir", "checkpoint")
 
 
 def define_experiment_flags() -> None:
@@ -121,132 +117,6 @@ def quiet_tensorflow() -> None:
     logging.set_verbosity(logging.ERROR)
 
 
-def parse_gin() -> str:
-    """Parses the gin files and parameters of the flags.
-
-    Returns:
-      The config as text, all bindings in canonical order: what a run directory is recognised by.
-
-    Raises:
-      UserError: if a file is not found, or gin does not accept a binding.
-    """
-    if not FLAGS.gin_file:
-        raise UserError(f"no --gin_file; give a path or one of the shipped files: {', '.join(shipped_gin_files())}.")
-    files = [str(find_gin_file(name)) for name in FLAGS.gin_file]
-    texts = {file: _read_text(file) for file in files}
-    for name, text in [*texts.items(), *(("--gin_param", binding) for binding in FLAGS.gin_param)]:
-        _refuse_imports(name, text)
-    bindings = list(FLAGS.gin_param)
-    for name in _MACRO_FLAGS:
-        value = getattr(FLAGS, name)
-        if value is not None:
-            if not any(f"%{name}" in text for text in texts.values()):
-                raise UserError(
-                    f"--{name} is given, but {', '.join(FLAGS.gin_file)} has no use for it (no %{name} in it)."
-                )
-            bindings.append(f"{name} = {_absolute(value)!r}")
-    if FLAGS.seed is not None:
-        bindings.append(f"experiment.seed = {FLAGS.seed}")
-    import gin
-
-    import load_tf.experiment.plan  # noqa: F401 - registers every configurable; gin locks when it parses
-    from load_tf.experiment.bindings import refuse_wrong_types
-
-    try:
-        gin.parse_config_files_and_bindings(files, bindings)
-    except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError, OSError) as error:
-        # gin says in which file, but not in which parameter.
-        where = f" in {', '.join(bindings)}" if isinstance(error, SyntaxError) and not error.filename else ""
-        raise UserError(f"the config is not accepted: {_one_sentence(error)}{where}") from None
-    refuse_wrong_types()
-    return gin.config_str(max_line_length=120)
-
-
-def parse_run_config(run_dir: Path) -> None:
-    """Parses the config of a run that is there.
-
-    Raises:
-      UserError: if the folder holds no run, or one whose data set no gin file named, or gin does not accept it.
-    """
-    file = run_dir / "config.gin"
-    if not file.is_file():
-        raise UserError(f"{run_dir} holds no run: there is no config.gin in it.")
-    text = _read_text(str(file))
-    _refuse_imports(str(file), text)
-    if not re.search(r"^experiment\.dataset\s*=", text, re.M):
-        raise UserError(f"{file} names no data set (experiment.dataset): the run was given its images in Python.")
-    import gin
-
-    import load_tf.experiment.plan  # noqa: F401 - as in `parse_gin`
-
-    try:
-        gin.parse_config(text)
-    except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{file} is not accepted: {_one_sentence(error)}") from None
-
-
-def configured(assemble: Callable[..., T]) -> T:
-    """Calls something that gin configures; gin's complaints become one sentence."""
-    try:
-        return assemble()
-    except (TypeError, ValueError, RuntimeError) as error:
-        if any(word in str(error).lower() for word in ("gin", "configurable", "macro", "required bindings")):
-            raise UserError(f"the config is not complete: {_one_sentence(error)}") from None
-        raise
-
-
-def find_gin_file(name: str) -> Path:
-    """A gin file in the current folder, else among the shipped ones."""
-    for path in (Path(name), *(folder / name for folder in _shipped_folders())):
-        if path.is_file():
-            return path
-    raise UserError(f"gin file {name!r} is not there, nor among the shipped ones: {', '.join(shipped_gin_files())}.")
-
-
-def shipped_gin_files() -> list[str]:
-    """The names of the gin files that come with the package."""
-    return sorted({path.name for folder in _shipped_folders() for path in folder.glob("*.gin")})
-
-
-def _shipped_folders() -> list[Path]:
-    """`load_tf/configs` of an installed wheel; `gin/` beside the package in a checkout or an editable install."""
-    package = Path(__file__).resolve().parent
-    return [folder for folder in (package / "configs", package.parent / "gin") if folder.is_dir()]
-
-
-def _read_text(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text (byte {error.start}); expected a gin file.") from None
-    except OSError as error:
-        raise UserError(f"{file} can't be read: {error.strerror}.") from None
-
-
-def _refuse_imports(name: str, text: str) -> None:
-    """A config may name what load_tf registers, and run no other code; what it includes would not be looked at."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(r"\s*(import|from|include)\b", line):
-            raise UserError(
-                f"{name}, line {number}: configs of load_tf neither import nor include; remove {line.strip()!r}, "
-                "and give several --gin_file to combine files."
-            )
-
-
-def _absolute(path: str) -> str:
-    """Paths of flags are relative to where the command was given; a name that is no path stays."""
-    expanded = Path(path).expanduser()
-    return str(expanded.resolve()) if expanded.exists() or "/" in path or path in (".", "..") else path
-
-
 def _without_gin_trace(error: Exception) -> str:
     """gin adds to a message where the call came from; the sentence says enough."""
     return str(error).partition("\n  In call to configurable")[0]
-
-
-def _one_sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    useful = (
-        [line for line in lines if not line.startswith(("In file", "In bindings", "at 0x"))] or lines or [repr(error)]
-    )
-    return " ".join(useful)[:600]

@@ -11,15 +11,16 @@ Ctrl-C or SIGTERM stopped it.
 from pathlib import Path
 
 from load_tf import commands
+from load_tf.experiment import config
 
 
 def _main() -> None:
     commands.quiet_tensorflow()
-    commands.parse_gin()
+    config.parse_gin()
     from load_tf.experiment import plan, results
 
     run_dir = Path(commands.FLAGS.run_dir) if commands.FLAGS.run_dir else None
-    results.evaluate_only(commands.configured(plan.assemble), run_dir)
+    results.evaluate_only(config.configured(plan.assemble), run_dir)
 
 
 def main() -> None:

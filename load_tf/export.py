@@ -22,6 +22,7 @@ from absl import flags
 
 from load_tf import commands
 from load_tf.errors import UserError
+from load_tf.experiment import config
 
 if TYPE_CHECKING:
     from load_tf.data.dataset import Split
@@ -133,8 +134,8 @@ def _validation_images(class_names: tuple[str, ...]) -> "Split":
     from load_tf.data.preparation import prepare
     from load_tf.experiment import plan
 
-    commands.parse_run_config(Path(FLAGS.run_dir))
-    experiment = commands.configured(plan.make_experiment)
+    config.parse_run_config(Path(FLAGS.run_dir))
+    experiment = config.configured(plan.make_experiment)
     dataset, name = experiment.dataset, experiment.validation_split
     if dataset.class_names != class_names:
         raise UserError(

@@ -14,17 +14,18 @@ machine of the run is gone or does not come, 130 or 143 if Ctrl-C or SIGTERM sto
 
 from load_tf import commands
 from load_tf.errors import UserError
+from load_tf.experiment import config
 
 
 def _main() -> None:
     if not commands.FLAGS.run_dir:
         raise UserError("no --run_dir; name a folder for the run.")
     commands.quiet_tensorflow()
-    config = commands.parse_gin()
+    text = config.parse_gin()
     from load_tf.experiment import plan
     from load_tf.experiment import run as experiment
 
-    experiment.run(commands.configured(plan.assemble), commands.FLAGS.run_dir, config)
+    experiment.run(config.configured(plan.assemble), commands.FLAGS.run_dir, text)
 
 
 def main() -> None:

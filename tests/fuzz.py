@@ -21,6 +21,7 @@ from load_tf import commands
 from load_tf.data.decoding import decode_image, decode_mask
 from load_tf.data.folder import folder
 from load_tf.errors import UserError
+from load_tf.experiment import config
 from load_tf.progress import progress
 from load_tf.randomness import generator
 from load_tf.storage.run_directory import RunDirectory
@@ -140,10 +141,8 @@ def fuzz_config(random: Random, root: Path) -> None:
     """A gin file, and a binding of the command line."""
     import gin
 
-    from load_tf.experiment import plan
-
-    names = commands.shipped_gin_files()
-    text = commands.find_gin_file(names[int(random.integers(len(names)))]).read_text()
+    names = config.shipped_gin_files()
+    text = config.find_gin_file(names[int(random.integers(len(names)))]).read_text()
     data = spoil_text(text, random).encode("utf-8", "surrogatepass")
     (root / "x.gin").write_bytes(spoil(data, random) if random.random() < 0.2 else data)
     lines = [line for line in text.splitlines() if "=" in line]
@@ -151,10 +150,12 @@ def fuzz_config(random: Random, root: Path) -> None:
     gin.clear_config()
     commands.FLAGS.gin_file = [str(root / "x.gin")]
     commands.FLAGS.gin_param = [binding] if random.random() < 0.3 else []
-    commands.parse_gin()
+    config.parse_gin()
+    from load_tf.experiment import registry
+
     # All but the networks and the files: what is built from a config that parses is checked by its own type.
-    for parameters in plan.PARAMETERS:
-        commands.configured(plan._configured[parameters])
+    for parameters in registry.PARAMETERS:
+        config.configured(registry.configured(parameters))
 
 
 def fuzz_run_directory(random: Random, root: Path) -> None:

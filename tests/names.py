@@ -15,7 +15,7 @@ from absl import flags
 
 import load_tf
 from load_tf import commands
-from load_tf.experiment import plan
+from load_tf.experiment import config
 
 FILE = Path(__file__).resolve().parent / "golden/names.txt"
 
@@ -28,9 +28,11 @@ def public_names() -> Iterator[str]:
 
 def gin_names() -> Iterator[str]:
     """Every configurable of load_tf by the name a gin file calls it, with what can be bound and the defaults."""
-    assert plan.PARAMETERS, "importing the plan registers all of them"
-    registry = gin.config._REGISTRY
-    for name, registered in sorted((registry.minimal_selector(selector), one) for selector, one in registry.items()):
+    from load_tf.experiment import registry
+
+    assert registry.PARAMETERS, "importing the registry registers all of them"
+    known = gin.config._REGISTRY
+    for name, registered in sorted((known.minimal_selector(selector), one) for selector, one in known.items()):
         if registered.wrapped.__module__.startswith("load_tf."):
             assert not registered.allowlist and not registered.denylist
             yield from _with_parameters(f"@{name}", registered.wrapped)
@@ -40,12 +42,12 @@ def bound_names() -> Iterator[str]:
     """For every shipped gin file the names that the `config.gin` of its run would bind, in its order."""
     if "gin_file" not in flags.FLAGS:
         commands.define_experiment_flags()
-    for file in commands.shipped_gin_files():
+    for file in config.shipped_gin_files():
         gin.clear_config()
         for flag in ("gin_file", "gin_param", "data_dir", "checkpoint", "seed"):
             flags.FLAGS[flag].unparse()
         commands.parse_flags(["load_tf", f"--gin_file={file}"])
-        for name in re.findall(r"^([^\s#=]+) *=", commands.parse_gin(), re.M):
+        for name in re.findall(r"^([^\s#=]+) *=", config.parse_gin(), re.M):
             yield f"{file} {name}"
     gin.clear_config()
 

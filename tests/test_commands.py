@@ -16,6 +16,7 @@ from absl import flags
 from PIL import Image
 
 from load_tf import commands, evaluate, main
+from load_tf.experiment import config
 from load_tf.randomness import generator
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -278,9 +279,9 @@ def test_flags_override_the_file(tmp_path: Path, call: Command) -> None:
 
 def test_gin_files_of_the_current_folder_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert commands.find_gin_file("demo.gin") == ROOT / "gin" / "demo.gin"
+    assert config.find_gin_file("demo.gin") == ROOT / "gin" / "demo.gin"
     (tmp_path / "demo.gin").write_text("# mine\n")
-    assert commands.find_gin_file("demo.gin") == Path("demo.gin")
+    assert config.find_gin_file("demo.gin") == Path("demo.gin")
 
 
 def run_command(module: str, *arguments: str, tensorflow: bool, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from load_tf import commands
+from load_tf.experiment import config
 from tests.pages import PAGES, ROOT, blocks, module_commands, run_module
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
@@ -69,7 +69,7 @@ def test_links_lead_somewhere(name: str) -> None:
 
 def test_every_gin_file_is_explained() -> None:
     text = (ROOT / "docs/gin_files.md").read_text()
-    assert [name for name in commands.shipped_gin_files() if f"| `{name}` |" not in text] == []
+    assert [name for name in config.shipped_gin_files() if f"| `{name}` |" not in text] == []
 
 
 def test_every_console_script_is_named_in_the_readme() -> None:
@@ -80,11 +80,13 @@ def test_every_console_script_is_named_in_the_readme() -> None:
 
 
 def test_parameters_named_in_the_docs_exist() -> None:
-    from load_tf.experiment import plan
+
+    from load_tf.devices.runtime import Runtime
+    from load_tf.experiment import registry
 
     text = "\n".join(page.read_text() for page in PAGES)
     named = set(re.findall(r"`(?:--gin_param=)?([A-Z][A-Za-z]+\.[a-z]\w+)(?: ?= ?[^`]*)?`", text))
-    classes = (*plan.PARAMETERS, plan.Runtime, *plan.METHODS)
+    classes = (*registry.PARAMETERS, Runtime, *registry.METHODS)
     known = {f"{cls.__name__}.{field.name}" for cls in classes for field in dataclasses.fields(cls)}
     assert len(named) > 10
     assert named <= known

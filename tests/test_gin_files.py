@@ -12,6 +12,7 @@ import pytest
 from absl import flags
 
 from load_tf import commands
+from load_tf.experiment import config
 from load_tf.methods.method import Method
 
 GIN = Path(__file__).resolve().parents[1] / "gin"
@@ -67,7 +68,7 @@ def parse(name: str, *arguments: str, over: tuple[str, ...] | None = None) -> st
     below = (BASE.get(name),) if over is None else over
     files = [f"--gin_file={file}" for file in (*below, name) if file]
     commands.parse_flags(["load_tf", *files, *arguments])
-    return commands.parse_gin()
+    return config.parse_gin()
 
 
 def header(name: str) -> str:
@@ -78,7 +79,7 @@ def header(name: str) -> str:
 
 def test_the_folder_is_no_package() -> None:
     assert FILES and not list(GIN.glob("*.py"))
-    assert commands.shipped_gin_files() == FILES
+    assert config.shipped_gin_files() == FILES
 
 
 def test_every_file_is_covered_here() -> None:
@@ -114,7 +115,7 @@ def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> 
     parse(name, *(f"--{flag}={folder / path}" for flag, path in needs.items()))
     from load_tf.experiment import plan
 
-    assembled = commands.configured(functools.partial(plan.assemble, beside=("study",)))
+    assembled = config.configured(functools.partial(plan.assemble, beside=("study",)))
     classes = assembled.experiment.dataset.num_classes
     assert assembled.experiment.name
     assert assembled.segmentor.model.output_shape[-1] == classes
@@ -124,31 +125,30 @@ def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("study_")])
 def test_every_variant_of_a_study_assembles(name: str, request: pytest.FixtureRequest) -> None:
     """A typo in a variant would show hours after the study began."""
-    from load_tf.experiment import plan
+    from load_tf.experiment import plan, registry
     from load_tf.experiment.study_plan import Study
 
     needs = NEEDS[name]
     folder = request.getfixturevalue("shared") if needs else None
     flags_ = [f"--{flag}={folder / path}" for flag, path in needs.items()]
     parse(name, *flags_)
-    study = commands.configured(Study)
+    study = config.configured(registry.configured(Study))
     assert len(study.seeds) >= 1 and len(study.variants) >= 3
     for bindings in study.variants.values():
         parse(name, *flags_, *(f"--gin_param={binding}" for binding in bindings))
-        commands.configured(functools.partial(plan.assemble, beside=("study",)))
+        config.configured(functools.partial(plan.assemble, beside=("study",)))
 
 
 def test_the_defaults_are_the_papers() -> None:
-    from load_tf.experiment import plan
+    from load_tf.experiment import registry
 
-    classes = {cls.__name__: cls for cls in plan.PARAMETERS}
+    classes = {cls.__name__: cls for cls in registry.PARAMETERS}
     for name, values in PAPER.items():
         defaults = dataclasses.asdict(classes[name]())
         assert {parameter: defaults[parameter] for parameter in values} == values
 
 
 def test_the_papers_file_repeats_them() -> None:
-    from load_tf.experiment import plan
 
     parse("voc.gin")
     bound = {(name, p): v for name in PAPER for p, v in gin.get_bindings(name).items()}
@@ -156,15 +156,17 @@ def test_the_papers_file_repeats_them() -> None:
         ("Lookahead", "patience"), ("Discriminator", "alpha"), ("AdversarialTraining", "learning_rate"),
         ("Sampling", "temperature"), ("DiscriminatorTraining", "optimizer"),
     }  # fmt: skip
-    classes = {cls.__name__: dataclasses.asdict(cls()) for cls in plan.PARAMETERS}
+    from load_tf.experiment import registry
+
+    classes = {cls.__name__: dataclasses.asdict(cls()) for cls in registry.PARAMETERS}
     assert bound == {(name, parameter): classes[name][parameter] for name, parameter in bound}
 
 
 def parameters_of_load() -> dict[tuple[str, str], Any]:
     """Every parameter that makes LoAd what it is, with the code's default."""
-    from load_tf.experiment import plan
+    from load_tf.experiment import registry
 
-    classes = {cls.__name__: cls() for cls in plan.PARAMETERS if cls.__name__ in PAPER}
+    classes = {cls.__name__: cls() for cls in registry.PARAMETERS if cls.__name__ in PAPER}
     assert len(classes) == len(PAPER) == 5
     every = {(n, field.name): getattr(c, field.name) for n, c in classes.items() for field in dataclasses.fields(c)}
     assert every.keys() >= SAME_RESULT.keys() and len(every) > 35
@@ -173,10 +175,10 @@ def parameters_of_load() -> dict[tuple[str, str], Any]:
 
 def assembled_parameters() -> tuple[dict[tuple[str, str], Any], Method]:
     """The same as the parsed files have them, without building what they are for; and the method."""
-    from load_tf.experiment import plan
+    from load_tf.experiment import plan, registry
 
-    made = {cls.__name__: commands.configured(plan._configured[cls]) for cls in plan.PARAMETERS}
-    method = commands.configured(plan.make_experiment).method
+    made = {cls.__name__: config.configured(registry.configured(cls)) for cls in registry.PARAMETERS}
+    method = config.configured(plan.make_experiment).method
     return {(name, parameter): getattr(made[name], parameter) for name, parameter in parameters_of_load()}, method
 
 

@@ -42,23 +42,8 @@ WITHOUT_TENSORFLOW = [
     *("load_tf.report.html", "load_tf.report.pictures", "load_tf.report.__main__", "load_tf.export"),
 ]
 
-METHODS = (
-    *("load", "descent_ascent", "step_by_step", "untrained", "cross_entropy_only", "luc", "hung", "baseline"),
-    *("weight_averaging", "lookahead_optimizer", "class_constants"),
-)
-GIN_MODULES = {
-    *(
-        "load_tf/experiment/plan.py",
-        "load_tf/experiment/bindings.py",
-        "load_tf/commands.py",
-        "load_tf/experiment/results.py",
-    ),
-    *(f"load_tf/data/{name}.py" for name in ("voc", "folder", "synthetic", "cityscapes", "partition")),
-    *(f"load_tf/segmentors/{name}.py" for name in ("small", "official", "keras_model")),
-    *(f"load_tf/methods/{name}.py" for name in METHODS),
-    *("load_tf/experiment/study_plan.py", "load_tf/study/run.py"),
-}
-"""The edges: what an experiment is assembled from. Everything else takes plain arguments."""
+GIN_MODULES = {f"load_tf/experiment/{name}.py" for name in ("registry", "bindings", "config")}
+"""The edge: what a gin file can name, and what it is parsed with. Everything else takes plain arguments."""
 
 
 def tracked() -> list[Path]:

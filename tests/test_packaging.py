@@ -46,8 +46,10 @@ def ask(code: str, path: Path, folder: Path) -> str:
     return done.stdout.strip()
 
 
-WHERE = "import load_tf; from load_tf import commands; print(load_tf.__file__, commands.find_gin_file('demo.gin'), "
-WHERE += "*commands.shipped_gin_files(), sep='\\n')"
+WHERE = (
+    "import load_tf; from load_tf.experiment import config; print(load_tf.__file__, config.find_gin_file('demo.gin'), "
+)
+WHERE += "*config.shipped_gin_files(), sep='\\n')"
 WHOSE = "import gin; print(gin.__file__, callable(gin.parse_config))"
 
 

@@ -7,7 +7,6 @@ real ones.
 import functools
 from pathlib import Path
 
-import gin
 import numpy as np
 
 from load_tf.data.colours import Colour
@@ -55,7 +54,6 @@ def train_ids() -> np.ndarray:
     return table
 
 
-@gin.configurable
 def cityscapes(data_dir: str | None = None) -> SegmentationDataset:
     """Cityscapes with the splits `train` and `validation`; nothing is looked for before a split is opened.
 

@@ -5,8 +5,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import gin
-
 from load_tf.data.colours import VOID_COLOUR, Colour, voc_palette
 from load_tf.data.dataset import IGNORE_LABEL, Grouped, SegmentationDataset, Split
 from load_tf.data.files import IMAGE_EXTENSIONS, MASK_EXTENSIONS, FilePair, ImageFiles, find_files, pair_files
@@ -18,7 +16,6 @@ from load_tf.errors import UserError
 _LISTS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}
 
 
-@gin.configurable
 def folder(
     data_dir: str,
     images: str = "images",

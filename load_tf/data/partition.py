@@ -5,8 +5,6 @@ import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
-import gin
-
 from load_tf.data.dataset import Grouped, SegmentationDataset, Split, Subset, groups_of
 from load_tf.data.groups import Group, rows
 from load_tf.errors import UserError
@@ -79,7 +77,6 @@ def choose(sizes: Mapping[Group, int], count: int, seed: int, purpose: str) -> s
     return taken - {keyed[-1]} if len(taken) == len(sizes) else taken
 
 
-@gin.configurable
 def keyed_partition(
     dataset: SegmentationDataset, split: str = "validation", train: int = 350, seed: int = 0
 ) -> SegmentationDataset:
@@ -121,7 +118,6 @@ def keyed_partition(
     )
 
 
-@gin.configurable
 def held_blocks(
     dataset: SegmentationDataset,
     split: str = "train",

@@ -11,7 +11,6 @@ around every object as in PASCAL VOC.
 import dataclasses
 import functools
 
-import gin
 import numpy as np
 
 from load_tf.data.colours import Colour
@@ -30,7 +29,6 @@ _FACADES = np.array([[176, 150, 120], [150, 92, 78], [120, 132, 146], [172, 166,
 """The colours that walls and truck bodies share."""
 
 
-@gin.configurable
 def synthetic(
     train: int = 400, validation: int = 200, size: tuple[int, int] = (96, 128), seed: int = 0
 ) -> SegmentationDataset:

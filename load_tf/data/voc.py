@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gin
 import tensorflow_datasets as tfds
 
 from load_tf.data.colours import voc_palette
@@ -104,7 +103,6 @@ class VocFolder:
         return next((path for path in paths if path.is_file()), None)
 
 
-@gin.configurable
 def voc(
     data_dir: str | None = None, augmented_dir: str | None = None, prepared_dir: str | None = None
 ) -> SegmentationDataset:

@@ -15,13 +15,15 @@ from load_tf.data.colours import voc_palette
 from load_tf.data.dataset import SegmentationDataset, Split, groups_of
 from load_tf.data.groups import in_words
 from load_tf.data.pairs import as_splits
+from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
 from load_tf.discriminator.mobilenet import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment import run as experiment
-from load_tf.experiment.plan import Experiment, Plan, Runtime
+from load_tf.experiment.plan import Plan
+from load_tf.experiment.settings import Experiment
 from load_tf.game.game import Players
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.own import OwnModel

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gin
 import numpy as np
 
 from load_tf import interruption
@@ -20,6 +19,7 @@ from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.neighbours import neighbours
 from load_tf.evaluation.table import Table, over_groups, summary, table1
+from load_tf.experiment import registry
 from load_tf.report import convergence, html, pictures, qualitative
 from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
@@ -79,7 +79,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
             convention=plan.segmentor.convention,
             largest=plan.segmentor.largest,
         )
-    directory.write("operative_config.gin", plan.parameters or gin.operative_config_str())
+    directory.write("operative_config.gin", plan.parameters or registry.operative_config())
     directory.write("report/index.html", html.page(directory.path))
     left = {name: _digest(directory.path / name) for name in _left(directory)}
     directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)

@@ -203,24 +203,8 @@ def _play(
 ) -> AdversarialGame:
     """LoAd; at its end the game's start model is the result."""
     experiment = plan.experiment
-    game = AdversarialGame(
-        plan.segmentor.model,
-        holdout,
-        data.training,
-        data.holdout,
-        plan.players,
-        plan.experiment.method,
-        crop=plan.experiment.crop,
-        num_classes=plan.experiment.dataset.num_classes,
-        seed=plan.experiment.seed,
-        run=directory,
-        strategy=plan.strategy,
-        commit_every=plan.experiment.commit_every,
-        max_iterations=plan.lookahead.max_iterations,
-        listener=listen,
-        watched=draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed),
-        stage_one=plan.stage_one,
-    )
+    watched = draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed)
+    game = plan.game(data.training, data.holdout, holdout, directory, listen, watched)
     plan.experiment.method.play(game, plan.lookahead, game.resume())
     return game
 

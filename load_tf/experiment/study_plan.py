@@ -4,15 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import gin
-
 from load_tf.errors import UserError
 
 START = "stage 1"
 """The run that every other of its seed starts from."""
 
 
-@gin.configurable("study")
 @dataclasses.dataclass(frozen=True)
 class Study:
     """What is compared.

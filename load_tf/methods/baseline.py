@@ -2,13 +2,10 @@
 
 import dataclasses
 
-import gin
-
 from load_tf.algorithm.lookahead import Game, Lookahead, State, evaluate_start
 from load_tf.methods.method import Supervised
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Baseline(Supervised):
     """No second stage: the hold-out is evaluated once."""

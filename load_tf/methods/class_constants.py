@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import gin
 import keras
 import tensorflow as tf
 
@@ -19,7 +18,6 @@ from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class ClassConstants(Supervised):
     """Adds constants to the logits until the classes of D_t are predicted as often as they are there.

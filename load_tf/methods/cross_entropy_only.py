@@ -3,15 +3,12 @@
 import dataclasses
 from typing import Any, Literal
 
-import gin
-
 from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.method import Arena, Supervised, Trainer
 from load_tf.training.supervised import SupervisedTrainer
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class CrossEntropyOnly(Supervised):
     """As many updates by the pixel-wise loss, in the same order of images, with the same optimizer and selection.

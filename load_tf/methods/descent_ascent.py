@@ -2,12 +2,9 @@
 
 import dataclasses
 
-import gin
-
 from load_tf.methods.method import Method
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class DescentAscent(Method):
     """LoAd's objective, discriminator and schedule; it never goes back and remembers no degraded maps.

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from typing import Any
 
-import gin
 import keras
 
 from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
@@ -27,7 +26,6 @@ class _Trainer(StepByStepHybridTrainer):
         return NesterovL2(rate, self.settings.momentum, self.weight_decay, name="adversarial")
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class HungEtAl(StepByStep):
     """Cross-entropy plus `weight` times `-log D` of the soft-max map, the mean over the discriminator's places.

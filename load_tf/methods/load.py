@@ -2,14 +2,11 @@
 
 import dataclasses
 
-import gin
-
 from load_tf.algorithm import lookahead
 from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.methods.method import Method
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class LoAd(Method):
     """Lookahead adversarial learning (Jamali-Rad, Szabo, Presutto 2020)."""

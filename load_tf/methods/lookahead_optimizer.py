@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import gin
-
 from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
@@ -12,7 +10,6 @@ from load_tf.training.lookahead_optimizer import LookaheadOptimizerTrainer
 from load_tf.training.segmentor import AdversarialTraining
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class LookaheadOptimizer(CrossEntropyOnly):
     """Fast weights run ahead by SGD on cross-entropy; slow weights, which are evaluated, follow every few updates.

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import gin
 import keras
 
 from load_tf.discriminator.conditioning import Sampling
@@ -19,7 +18,6 @@ SOFT_MAX = Sampling(temperature=1.0, straight_through=False, gumbel_noise=False)
 """Maps are the segmentor's probabilities; ground truth is one-hot."""
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class LucEtAl(StepByStep):
     """Cross-entropy plus `weight` times `-log D` of the soft-max map, by SGD without a bound on the gradient.

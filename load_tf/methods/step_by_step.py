@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import gin
-
 from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.discriminator.mobilenet import ConditionalDiscriminator
@@ -11,7 +9,6 @@ from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.training.step_by_step import StepByStepTrainer
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class StepByStep(Method):
     """LoAd's objective, discriminator and optimizers; one step of the discriminator, then one of the segmentor."""

@@ -2,12 +2,9 @@
 
 import dataclasses
 
-import gin
-
 from load_tf.methods.load import LoAd
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class UntrainedDiscriminator(LoAd):
     """Algorithm 1 as it is, but the discriminator keeps its initial weights to the end.

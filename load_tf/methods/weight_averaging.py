@@ -7,14 +7,11 @@ to be computed again for the average, as SWA otherwise has to.
 import dataclasses
 from collections.abc import Callable
 
-import gin
-
 from load_tf.errors import UserError
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.training.segmentor import AdversarialTraining
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class EMA(CrossEntropyOnly):
     """Exponential moving average: after every iteration `a <- decay * a + (1 - decay) * w`, from the start model on.
@@ -35,7 +32,6 @@ class EMA(CrossEntropyOnly):
         return lambda iterations: 1 - self.decay
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class SWA(CrossEntropyOnly):
     """Stochastic weight averaging (Izmailov et al. 2018): the equal average of the weights at the iterations' ends.

@@ -4,7 +4,6 @@ import zipfile
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import gin
 import keras
 
 from load_tf.errors import UserError
@@ -14,10 +13,9 @@ from load_tf.segmentors.own import OwnModel
 from load_tf.segmentors.segmentor import Segmentor
 
 
-@gin.configurable
 def keras_model(
     num_classes: int,
-    path: str = gin.REQUIRED,
+    path: str,
     pretrained: bool = True,
     upsampling: str | None = None,
     multiple: int | None = None,

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import gin
-
 from load_tf.segmentors.official_checkpoint import from_official_checkpoint, open_weights, read_architecture
 from load_tf.segmentors.segmentor import Segmentor
 
 
-@gin.configurable
-def official_deeplab(num_classes: int, checkpoint: str = gin.REQUIRED, output_stride: int = 16) -> Segmentor:
+def official_deeplab(num_classes: int, checkpoint: str, output_stride: int = 16) -> Segmentor:
     """An official DeepLab with its official weights; see `from_official_checkpoint`.
 
     With another number of classes than the checkpoint's the logits layer is new, so stage 1 has to train it.

@@ -1,6 +1,5 @@
 """A small DeepLabv3+ that two processor cores train in minutes."""
 
-import gin
 import keras
 
 from load_tf.errors import UserError
@@ -14,7 +13,6 @@ _HEAD_FILTERS = 128
 _LOW_LEVEL_FILTERS = 24
 
 
-@gin.configurable
 def small_deeplab(num_classes: int, width: int = 24, output_stride: int = 8, seed: int = 0) -> Segmentor:
     """A small DeepLabv3+, not pre-trained: about 0.3 million parameters at the default width.
 

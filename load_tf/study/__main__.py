@@ -15,6 +15,7 @@ from absl import flags
 
 from load_tf import commands
 from load_tf.errors import UserError
+from load_tf.experiment import config
 from load_tf.experiment.study_plan import START, Run, Study
 
 
@@ -137,13 +138,15 @@ def _main() -> None:
     if not commands.FLAGS.run_dir:
         raise UserError("no --run_dir; name a folder for the runs.")
     commands.quiet_tensorflow()
-    commands.parse_gin()
+    config.parse_gin()
     if commands.FLAGS.one:
         from load_tf.study import run as study_run
 
         study_run.make(Path(commands.FLAGS.run_dir), Path(commands.FLAGS.one))
         return
-    study = commands.configured(Study)
+    from load_tf.experiment import registry
+
+    study = config.configured(registry.configured(Study))
     run_dir = Path(commands.FLAGS.run_dir).resolve()
     results = Path(commands.FLAGS.results).resolve() if commands.FLAGS.results else run_dir / "results"
     given = [a for a in sys.argv[1:] if not a.startswith(("--run_dir", "--results", "-run_dir", "-results"))]

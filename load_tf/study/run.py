@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import gin
 import numpy as np
 
-from load_tf import commands
 from load_tf.data.dataset import Subset, groups_of
 from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
 from load_tf.evaluation.miou import mean_iou
-from load_tf.experiment import plan, results
+from load_tf.experiment import config, plan, registry, results
 from load_tf.experiment import run as experiment
 from load_tf.methods.load import LoAd
 from load_tf.report.terminal import Terminal
@@ -32,11 +30,11 @@ def make(run_dir: Path, result: Path) -> None:
       run_dir: the run's own folder.
       result: the JSON file; written last, so a run that has one is finished.
     """
-    assembled = commands.configured(functools.partial(plan.assemble, beside=("study",)))
+    assembled = config.configured(functools.partial(plan.assemble, beside=("study",)))
     if (team := workers.of(assembled.strategy)).count > 1:
         raise UserError(f"TF_CONFIG names {team.count} workers; a study runs on one machine, unset it.")
     # What it does not use is the study's: another variant in the gin file leaves this run what it is.
-    directory = RunDirectory(run_dir, gin.operative_config_str(), experiment.PINNED)
+    directory = RunDirectory(run_dir, registry.operative_config(), experiment.PINNED)
     terminal = Terminal(assembled.lookahead)
     for event in directory.journal():
         terminal.remember(event)

@@ -19,7 +19,7 @@ from load_tf.discriminator.mobilenet import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
-from load_tf.experiment.plan import Experiment
+from load_tf.experiment.settings import Experiment
 from load_tf.game.game import AdversarialGame, Players
 from load_tf.game.warnings import peak_warning
 from load_tf.game.watching import Watch, draw_watched

@@ -20,9 +20,9 @@ import tf1_checkpoint
 
 import load_tf.segmentors
 from load_tf.errors import UserError
+from load_tf.experiment import registry
 from load_tf.segmentors.deeplab import Architecture
 from load_tf.segmentors.mobilenet_v2 import channels_of
-from load_tf.segmentors.registry import SEGMENTORS
 from load_tf.segmentors.segmentor import Segmentor
 from tests import networks
 
@@ -30,6 +30,7 @@ from tests import networks
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 CLASSES = 5
+SEGMENTORS = {factory.__name__: factory for factory in registry.SEGMENTORS}
 Make = Callable[[], Segmentor]
 
 
@@ -261,13 +262,11 @@ def test_gin_knows_the_factories(name: str, tmp_path: Path) -> None:
 NEWCOMER = '''
 """What a newcomer writes: a file in load_tf/segmentors/."""
 
-import gin
 import keras
 
 from load_tf.segmentors.segmentor import Segmentor
 
 
-@gin.configurable
 def newcomer(num_classes: int, width: int = 8) -> Segmentor:
     """A convolution at stride 4, and one to the logits."""
     normal = keras.initializers.HeNormal
@@ -285,8 +284,9 @@ def _beside_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     (folder / "newcomer.py").write_text(NEWCOMER)
     monkeypatch.setattr(load_tf.segmentors, "__path__", [*load_tf.segmentors.__path__, str(folder)])
     name = "load_tf.segmentors.newcomer"
+    module = importlib.import_module(name)
     with gin.unlock_config():
-        module = importlib.import_module(name)
+        registry.register(module.newcomer)
     try:
         yield module.newcomer
     finally:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from load_tf import commands
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.data.synthetic import synthetic
 from load_tf.errors import UserError
@@ -267,4 +266,4 @@ def test_a_config_that_names_no_data(tmp_path: Path, config: str | None, message
     if config is not None:
         (tmp_path / "config.gin").write_text(config)
     with pytest.raises(UserError, match=message):
-        commands.parse_run_config(tmp_path)
+        config.parse_run_config(tmp_path)
