@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.experiment.disk_use import discriminator_numbers
 from load_tf.storage.run_directory import ArraySource, RunDirectory
 

@@ -16,7 +16,7 @@ from absl import app, flags
 
 from benchmarks import timing
 from load_tf.data.dataset import Example, ExampleList
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.game.game import AdversarialGame, Players
 from load_tf.segmentors.small import small_network

@@ -18,8 +18,7 @@ def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
       UserError: if the segmentor would need stage 1 first.
     """
     text = config.parse_gin()
-    from load_tf.experiment import plan
-    from load_tf.experiment import run as experiment
+    from load_tf.experiment import images, plan
     from load_tf.storage.run_directory import RunDirectory
 
     parts = config.configured(plan.assemble)
@@ -27,7 +26,7 @@ def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
         raise commands.UserError(
             "this measurement needs a segmentor that has weights already, such as official_deeplab."
         )
-    data = experiment.read_data(parts)
+    data = images.read_data(parts)
     with tempfile.TemporaryDirectory() as folder:
         made = parts.game(
             data.training, data.holdout, parts.evaluator(data.holdout), RunDirectory(folder, text), listener

@@ -20,9 +20,11 @@ from benchmarks import timing
 from benchmarks.networks import CLASSES, network
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.discriminator.buffer import Draw, batches, draw_pairs
+from load_tf.discriminator.build import build
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import read_grid_examples
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.segmentors.folding import forward
 from load_tf.training.adversarial import AdversarialTrainer, adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
@@ -115,7 +117,7 @@ def _parts() -> Parts:
         Example(random.integers(0, 256, (*size, 3), np.uint8), random.integers(0, CLASSES, size, np.uint8), str(i))
         for i in range(IMAGES)
     ]
-    discriminator = Discriminator(input_size=FLAGS.grid).build(CLASSES, seed=0)
+    discriminator = build(Discriminator(input_size=FLAGS.grid), CLASSES, seed=0)
     model = network(FLAGS.network, output_stride=16)
     return Parts(model, discriminator, ExampleList(examples), size, tf.distribute.get_strategy())
 

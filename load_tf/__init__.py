@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "AdversarialTraining": "load_tf.training.segmentor",
     "Convention": "load_tf.segmentors.convention",
-    "Discriminator": "load_tf.discriminator.mobilenet",
+    "Discriminator": "load_tf.discriminator.settings",
     "DiscriminatorTraining": "load_tf.training.discriminator",
     "Groups": "load_tf.data.groups",
     "Lookahead": "load_tf.algorithm.lookahead",

@@ -7,44 +7,13 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from load_tf.discriminator.fully_convolutional import FILTERS
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.build import numbers
 
 if TYPE_CHECKING:
     from load_tf.experiment.plan import Plan
 
-_WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
-"""Channels behind each of MobileNet's blocks, at alpha 1."""
 _KEPT = 3
 """Commits whose files are there at a time: the last two, and the one that is being written."""
-
-
-def discriminator_numbers(settings: Discriminator, num_classes: int) -> tuple[int, int]:
-    """How many trainable and other numbers a discriminator has, counted without building it."""
-    channels = settings.channels(num_classes)
-    if settings.architecture == "convolutional":
-        return _convolutional_numbers(channels, settings.alpha), 0
-    return _mobilenet_numbers(channels, settings.alpha)
-
-
-def _convolutional_numbers(channels: int, alpha: float) -> int:
-    """Kernels of 4 x 4 and biases of `FullyConvolutionalDiscriminator`."""
-    numbers = 0
-    for filters in (*(max(1, round(width * alpha)) for width in FILTERS[:-1]), FILTERS[-1]):
-        numbers += 16 * channels * filters + filters
-        channels = filters
-    return numbers
-
-
-def _mobilenet_numbers(inputs: int, alpha: float) -> tuple[int, int]:
-    channels = int(32 * alpha)
-    trained, others = 9 * inputs * channels + 2 * channels, 2 * channels
-    for width in _WIDTHS:
-        after = int(width * alpha)
-        trained += 9 * channels + 2 * channels + channels * after + 2 * after
-        others += 2 * channels + 2 * after
-        channels = after
-    return trained + channels + 1, others
 
 
 def expected_bytes(plan: "Plan", training: int, holdout: int, validation: int) -> tuple[int, int]:
@@ -66,10 +35,10 @@ def expected_bytes(plan: "Plan", training: int, holdout: int, validation: int) -
     commit = (3 + plan.experiment.method.copies(plan.players.adversarial)) * weights + trained
     settings = plan.experiment.method.discriminator_settings(plan.players.discriminator)
     if settings:
-        numbers, others = discriminator_numbers(settings, classes)
+        trained_by_it, others = numbers(settings, classes)
         slots = 2 if plan.players.discriminator_training.optimizer == "adam" else 1
         maps = (training + holdout) * settings.input_size**2
-        commit += 2 * 4 * ((1 + slots) * numbers + others) + plan.lookahead.max_buffer_sets * maps
+        commit += 2 * 4 * ((1 + slots) * trained_by_it + others) + plan.lookahead.max_buffer_sets * maps
     end = 2 * weights + 2 * 8 * validation * classes**2
     return weights + _KEPT * commit, end + weights + 2**22
 

@@ -18,7 +18,7 @@ from load_tf.data.pairs import as_splits
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment import run as experiment

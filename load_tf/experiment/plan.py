@@ -11,7 +11,7 @@ from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.dataset import Split
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.multi_scale import Evaluation

@@ -18,7 +18,7 @@ from load_tf.data.synthetic import synthetic
 from load_tf.data.voc import voc
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment.settings import Experiment
 from load_tf.experiment.study_plan import Study

@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.neighbours import neighbours
 from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment import registry
+from load_tf.experiment.images import Data
+from load_tf.experiment.plan import Plan
 from load_tf.report import convergence, html, pictures, qualitative
 from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
@@ -29,15 +31,11 @@ from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.snapshot import arrays_to_variables, variables_to_arrays
 
-if TYPE_CHECKING:
-    from load_tf.experiment.plan import Plan
-    from load_tf.experiment.run import Data
-
 SHOWN_IMAGES = 6
 """Rows of `qualitative.png`: half for what LoAd made better, half for what it made worse."""
 
 
-def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoardLog, terminal: Terminal) -> None:
+def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog, terminal: Terminal) -> None:
     """Scores the baseline and the present model on all validation images and writes everything people look at."""
     evaluator = _evaluator(plan, data.validation)
     load, baseline = _confusion_matrices(plan, directory, evaluator)
@@ -88,7 +86,7 @@ def report(plan: "Plan", data: "Data", directory: RunDirectory, log: TensorBoard
     terminal.say(f"\n{table.text()}\n{_scores_in_words(scores)}{warned}\nreport: {directory.path / 'report'}")
 
 
-def _neighbours(data: "Data", baseline: np.ndarray, load: np.ndarray, grouped: bool) -> dict[str, Any]:
+def _neighbours(data: Data, baseline: np.ndarray, load: np.ndarray, grouped: bool) -> dict[str, Any]:
     """Whether untouched images that follow each other by id are alike, and what that does to the interval."""
     ids, touched = data.validation.ids, set(data.holdout_indices)
     order = sorted((index for index in range(len(ids)) if index not in touched), key=ids.__getitem__)
@@ -96,13 +94,13 @@ def _neighbours(data: "Data", baseline: np.ndarray, load: np.ndarray, grouped: b
     return {"lag1": found.lag1, "images": found.images, "warning": found.warning(grouped)}
 
 
-def _evaluator(plan: "Plan", split: Any) -> Evaluator:
+def _evaluator(plan: Plan, split: Any) -> Evaluator:
     segmentor = plan.segmentor
     model = plan.evaluation.wrap(segmentor.model, plan.experiment.crop, segmentor.convention, segmentor.largest)
     return plan.evaluator(split, model)
 
 
-def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:
+def _confusion_matrices(plan: Plan, directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:
     """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long."""
     model = plan.segmentor.model
     result = variables_to_arrays(model.variables)
@@ -124,8 +122,8 @@ def _confusion_matrices(plan: "Plan", directory: RunDirectory, evaluator: Evalua
 
 
 def _rows(
-    plan: "Plan",
-    data: "Data",
+    plan: Plan,
+    data: Data,
     directory: RunDirectory,
     evaluator: Evaluator,
     baseline: np.ndarray,
@@ -147,7 +145,7 @@ def _rows(
 
 def write_tables(
     directory: RunDirectory,
-    plan: "Plan",
+    plan: Plan,
     table: Table,
     scores: dict[str, Any],
     journal: list[dict[str, Any]],
@@ -188,7 +186,7 @@ def write_tables(
     )
 
 
-def settings(plan: "Plan") -> dict[str, Any]:
+def settings(plan: Plan) -> dict[str, Any]:
     """All that a score depends on, to be printed beside it."""
     experiment, segmentor = plan.experiment, plan.segmentor
     limit = {} if segmentor.limit is None else {"largest_image": segmentor.limit}
@@ -209,7 +207,7 @@ def settings(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def warnings(plan: "Plan") -> list[str]:
+def warnings(plan: Plan) -> list[str]:
     """What does not belong together and costs points, each in a sentence."""
     stride, crop = plan.segmentor.output_stride, plan.experiment.crop
     found = []
@@ -263,7 +261,7 @@ def _interval_in_words(score: dict[str, Any]) -> str:
     return f"95 % interval {over}: {score['gain_low']:+.2f} to {score['gain_high']:+.2f}"
 
 
-def evaluate_only(plan: "Plan", run_dir: Path | None) -> None:
+def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
     """The command `evaluate`: the segmentor's table on the validation split, settings printed beside it.
 
     Args:
@@ -351,7 +349,7 @@ def stored_table(directory: RunDirectory) -> str:
     return file.read_text()
 
 
-def write_environment(directory: RunDirectory, plan: "Plan") -> None:
+def write_environment(directory: RunDirectory, plan: Plan) -> None:
     """`environment.json`; a resume under another environment is refused, since its bits would differ.
 
     Raises:

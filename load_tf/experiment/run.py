@@ -1,6 +1,5 @@
 """The paper on one page: data, segmentor, stage 1, LoAd, Table 1, figures, SavedModel."""
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -9,14 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from load_tf.data.dataset import Joined, Split, Subset
-from load_tf.data.preparation import draw_holdout, prepare_all
-from load_tf.data.text import refuse_duplicates
 from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.experiment import disk_use, doubt, results
+from load_tf.experiment.images import Data, read_data
 from load_tf.experiment.plan import Plan
 from load_tf.game import warnings
 from load_tf.game.game import AdversarialGame
@@ -31,17 +28,6 @@ from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batche
 
 PINNED = frozenset({"baseline", "confusion_baseline", "confusion_load"})
 """Files that stay in the run directory to the end, once they are there."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """The images of a run, checked and, if they fit, in memory."""
-
-    training: Split
-    validation: Split
-    holdout: Split
-    holdout_indices: tuple[int, ...]
-    """Which of the validation images are the hold-out."""
 
 
 def run(
@@ -116,31 +102,6 @@ def train(
             listen(directory.record("warning", cycle=0, text=found))
     game = _play(plan, data, directory, holdout, listen)
     game.start.put_back()
-
-
-def read_data(plan: Plan) -> Data:
-    """Reads and checks all images the run needs, and draws the hold-out.
-
-    Raises:
-      UserError: listing every image or label map that can't be used.
-    """
-    experiment = plan.experiment
-    dataset = experiment.dataset
-    names = [experiment.training_split, experiment.validation_split]
-    if experiment.holdout_split is not None:
-        names.append(experiment.holdout_split)
-    drawn = experiment.validation_split if experiment.holdout_split is None else None
-    splits = prepare_all(dataset, tuple(names), drawn)
-    training, validation = splits[experiment.training_split], splits[experiment.validation_split]
-    if experiment.holdout_split is not None:
-        chosen = splits[experiment.holdout_split]
-        both = Joined(chosen, validation)
-        refuse_duplicates(both.ids, f"the hold-out {experiment.holdout_split!r} and {experiment.validation_split!r}")
-        return Data(training, both, chosen, tuple(range(len(chosen))))
-    chosen, _ = draw_holdout(validation, experiment.holdout_images, experiment.seed)
-    places = {identity: i for i, identity in enumerate(validation.ids)}
-    indices = tuple(places[identity] for identity in chosen.ids)
-    return Data(training, validation, Subset(validation, indices), indices)
 
 
 def _make_baseline(

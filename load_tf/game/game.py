@@ -19,7 +19,7 @@ from load_tf.data.dataset import Split, groups_of
 from load_tf.devices import workers
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth

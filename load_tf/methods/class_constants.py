@@ -10,7 +10,7 @@ import tensorflow as tf
 from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.data.dataset import Subset
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.method import Arena, Supervised, Trainer
 from load_tf.training.calibration import Calibrator

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Literal
 
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.method import Arena, Supervised, Trainer
 from load_tf.training.supervised import SupervisedTrainer

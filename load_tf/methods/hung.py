@@ -6,7 +6,8 @@ from typing import Any
 
 import keras
 
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.conditional import ConditionalDiscriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.methods.luc import SOFT_MAX, refuse_negative
 from load_tf.methods.method import Arena, Trainer
 from load_tf.methods.step_by_step import StepByStep

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.method import Arena, Trainer

@@ -5,8 +5,8 @@ import functools
 
 import keras
 
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.errors import UserError
 from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.methods.step_by_step import StepByStep

@@ -11,9 +11,11 @@ import tensorflow as tf
 from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.data.dataset import Split
+from load_tf.discriminator.build import build
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.segmentors.convention import Convention
 from load_tf.training.adversarial import AdversarialTrainer
@@ -126,7 +128,7 @@ class Method:
     def discriminator(self, settings: Discriminator, num_classes: int, seed: int) -> ConditionalDiscriminator | None:
         """The discriminator, None for a method without one."""
         own = self.discriminator_settings(settings)
-        return own.build(num_classes, seed) if own else None
+        return build(own, num_classes, seed) if own else None
 
     def discriminator_optimizer(
         self, settings: DiscriminatorTraining, updates: int | None

@@ -4,7 +4,7 @@ import dataclasses
 
 from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.methods.method import Arena, Method, Trainer
 from load_tf.training.step_by_step import StepByStepTrainer
 

@@ -13,7 +13,7 @@ from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
 from load_tf.evaluation.miou import mean_iou
-from load_tf.experiment import config, plan, registry, results
+from load_tf.experiment import config, images, plan, registry, results
 from load_tf.experiment import run as experiment
 from load_tf.methods.load import LoAd
 from load_tf.report.terminal import Terminal
@@ -38,7 +38,7 @@ def make(run_dir: Path, result: Path) -> None:
     terminal = Terminal(assembled.lookahead)
     for event in directory.journal():
         terminal.remember(event)
-    data = experiment.read_data(assembled)
+    data = images.read_data(assembled)
     experiment.train(assembled, data, directory, terminal.hear)
     touched = set(data.holdout_indices)
     untouched = Subset(data.validation, tuple(i for i in range(len(data.validation)) if i not in touched))

@@ -12,9 +12,9 @@ import tensorflow as tf
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices.replicas import Batch, Parts
 from load_tf.discriminator.buffer import image_order, stream
+from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
 from load_tf.discriminator.conditioning import RowsOf, Sampling, logits_on_grid, sample_maps
 from load_tf.discriminator.grid import GridExamples, Size
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, per_map
 from load_tf.randomness import generator, key
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
+from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
 from load_tf.discriminator.conditioning import RowsOf, one_hot
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, per_map
 from load_tf.errors import UserError
 
 

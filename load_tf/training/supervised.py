@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from load_tf.devices.replicas import Batch
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer

@@ -21,8 +21,11 @@ import tensorflow as tf
 from load_tf.data.synthetic import synthetic
 from load_tf.devices import replicas, workers
 from load_tf.devices.strategies import strategy as make_strategy
+from load_tf.discriminator.build import build
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.mobilenet import MobileNetDiscriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.randomness import generator
 from load_tf.training.adversarial import AdversarialTrainer, map_maker
@@ -91,10 +94,10 @@ def drawn(model: keras.Model, number: int) -> keras.Model:
 def discriminator(kind: str) -> ConditionalDiscriminator:
     """The fully convolutional one, the paper's, or one of two layers with batch norm and dropout."""
     if kind == "convolutional":
-        return Discriminator(alpha=0.1, input_size=GRID, architecture=kind, sees="both").build(K, 1)
+        return build(Discriminator(alpha=0.1, input_size=GRID, architecture=kind, sees="both"), K, 1)
     settings = Discriminator(alpha=0.25, input_size=GRID, dropout=0.3)
     if kind == "mobilenet":
-        judge = settings.build(K, 1)
+        judge = build(settings, K, 1)
         kernel, judge.head = judge.head.kernel, keras.layers.Dense(1, dtype="float64")
         judge.head.build(judge.body.output.shape)
         judge.head.kernel.assign(kernel)
@@ -108,7 +111,7 @@ def discriminator(kind: str) -> ConditionalDiscriminator:
     head = keras.layers.Dense(1, dtype="float32")
     head.build(body.output.shape)
     head.kernel.assign(generator(8, "head").normal(size=head.kernel.shape))
-    return ConditionalDiscriminator(drawn(body, 7), head, settings)
+    return MobileNetDiscriminator(drawn(body, 7), head, settings)
 
 
 def trainers(strategy: tf.distribute.Strategy, accumulate: int, network: str) -> Iterator[tuple[str, Any, dict, list]]:

@@ -19,9 +19,11 @@ from load_tf.data.synthetic import CLASS_NAMES, SyntheticScenes
 from load_tf.discriminator import buffer as label_maps
 from load_tf.discriminator import conditioning
 from load_tf.discriminator.buffer import LabelMapSet, batches, draw_pairs, holdout_pairs, mask_void
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling, one_hot, split_by_class
 from load_tf.discriminator.grid import GridExamples, grid_points, read_grid_examples
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.mobilenet import MobileNetDiscriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.storage.arrays import read_arrays, write_arrays
 from load_tf.training.adversarial import AdversarialTrainer, AdversarialTraining, adversarial_batches, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
@@ -80,7 +82,7 @@ def make_detector() -> ConditionalDiscriminator:
     body = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     head = keras.layers.Dense(1)
     head.build(body.output.shape)
-    return ConditionalDiscriminator(body, head, Discriminator(input_size=GRID))
+    return MobileNetDiscriminator(body, head, Discriminator(input_size=GRID))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,10 +296,10 @@ def test_softness_leaks(scenes: Scenes, fakes: LabelMapSet, monkeypatch: pytest.
 # --- the live path
 
 
-class Listener(ConditionalDiscriminator):
+class Listener(MobileNetDiscriminator):
     """Keeps what it is given."""
 
-    def __init__(self, inner: ConditionalDiscriminator, batch_size: int) -> None:
+    def __init__(self, inner: MobileNetDiscriminator, batch_size: int) -> None:
         super().__init__(inner.body, inner.head, inner.settings)
         self.heard = tf.Variable(tf.zeros([batch_size, GRID, GRID, 3 * K]), trainable=False)
 

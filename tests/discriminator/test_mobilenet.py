@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.build import build
+from load_tf.discriminator.conditional import ConditionalDiscriminator
+from load_tf.discriminator.mobilenet import MobileNetDiscriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.randomness import key
 
@@ -17,7 +20,7 @@ SMALL = Discriminator(alpha=0.25, input_size=32, dropout=0.5)
 
 @pytest.fixture(scope="module")
 def small() -> ConditionalDiscriminator:
-    return SMALL.build(K, seed=0)
+    return build(SMALL, K, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def test_the_papers_discriminator() -> None:
     """MobileNet-224: 3,228,864 parameters without its head (Keras' own number for 3 channels), plus what 63 take."""
     paper = Discriminator()
     assert (paper.alpha, paper.input_size, paper.dropout, paper.image_range) == (1.0, 224, 0.01, (0.25, 1.0))
-    discriminator = paper.build(21, seed=0)
+    discriminator = build(paper, 21, seed=0)
     assert discriminator.body.input_shape == (None, 224, 224, 63)
     assert discriminator.body.output_shape == (None, 1024)
     body = 3_228_864 + 3 * 3 * (63 - 3) * 32
@@ -57,9 +60,9 @@ def test_a_logit_for_every_map(small: ConditionalDiscriminator, inputs: tf.Tenso
 def test_weights_are_drawn_by_key(small: ConditionalDiscriminator) -> None:
     tf.random.normal([3])  # what happened before must not count
     keras.utils.set_random_seed(99)
-    for one, again in zip(weights(small), weights(SMALL.build(K, seed=0)), strict=True):
+    for one, again in zip(weights(small), weights(build(SMALL, K, seed=0)), strict=True):
         np.testing.assert_array_equal(one, again)
-    other = SMALL.build(K, seed=1)
+    other = build(SMALL, K, seed=1)
     kernels = [v for v in other.trainable_variables if v.path.endswith("kernel")]
     ours = [v for v in small.trainable_variables if v.path.endswith("kernel")]
     assert len(kernels) == 28  # 1 convolution, 13 times depthwise and pointwise, 1 head
@@ -84,11 +87,11 @@ def test_dropout_is_keyed_and_only_in_training(small: ConditionalDiscriminator, 
 
 def test_dropout_scales_what_is_left(small: ConditionalDiscriminator, inputs: tf.Tensor) -> None:
     """Over 300 keys the mean logit is the one without dropout, within 4 standard errors."""
-    plain = ConditionalDiscriminator(small.body, small.head, Discriminator(alpha=0.25, input_size=32, dropout=0.0))
+    plain = MobileNetDiscriminator(small.body, small.head, Discriminator(alpha=0.25, input_size=32, dropout=0.0))
     before = weights(small)
     expected = plain(inputs, training=True).numpy()
     features = small.body(inputs, training=True)
-    fixed = ConditionalDiscriminator(lambda x, training: features, small.head, SMALL)
+    fixed = MobileNetDiscriminator(lambda x, training: features, small.head, SMALL)
     drawn = np.stack([fixed(inputs, True, tf.constant(key(0, n))).numpy() for n in range(300)])
     assert (np.abs(drawn.mean(axis=0) - expected) < 4 * drawn.std(axis=0) / np.sqrt(300)).all()
     assert (drawn.std(axis=0) > 1e-3).all()
@@ -97,7 +100,7 @@ def test_dropout_scales_what_is_left(small: ConditionalDiscriminator, inputs: tf
 
 
 def test_batch_norm_moves_only_in_training_and_by_its_momentum(inputs: tf.Tensor) -> None:
-    discriminator = Discriminator(alpha=0.25, input_size=32, batch_norm_momentum=0.75).build(K, seed=0)
+    discriminator = build(Discriminator(alpha=0.25, input_size=32, batch_norm_momentum=0.75), K, seed=0)
     norm = next(layer for layer in discriminator.body.layers if isinstance(layer, keras.layers.BatchNormalization))
     before = weights(discriminator)
     discriminator(inputs, training=False)
@@ -145,7 +148,7 @@ def test_the_search_finds_seed_generators() -> None:
     images = keras.Input((4,))
     inner = keras.Sequential([keras.layers.Dense(2), keras.layers.Dropout(0.5)])
     model = keras.Model(images, inner(images))
-    assert len(seed_generators(ConditionalDiscriminator(model, keras.layers.Dense(1), SMALL))) == 1
+    assert len(seed_generators(MobileNetDiscriminator(model, keras.layers.Dense(1), SMALL))) == 1
     with_head = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None)
     assert len(seed_generators(with_head)) == 1
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from load_tf.algorithm.lookahead import Lookahead
-from load_tf.discriminator.mobilenet import Discriminator
-from load_tf.experiment.disk_use import discriminator_numbers, expected_bytes
+from load_tf.discriminator.build import build, numbers
+from load_tf.discriminator.settings import Discriminator
+from load_tf.experiment.disk_use import expected_bytes
 from load_tf.methods.baseline import Baseline
 from load_tf.methods.class_constants import ClassConstants
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
@@ -28,15 +29,15 @@ def test_the_discriminator_is_counted_right(architecture: Any, alpha: float, cla
     if architecture == "mobilenet":
         alpha = max(alpha, 0.25)  # below, it has layers without channels
     settings = Discriminator(alpha=alpha, input_size=32, architecture=architecture, sees=sees)
-    built = settings.build(classes, seed=0)
+    built = build(settings, classes, seed=0)
     trained = sum(int(np.prod(v.shape)) for v in built.trainable_variables)
     whole = sum(int(np.prod(v.shape)) for v in built.variables)
-    assert discriminator_numbers(settings, classes) == (trained, whole - trained)
+    assert numbers(settings, classes) == (trained, whole - trained)
 
 
 def test_the_papers_discriminator() -> None:
     """MobileNet's 3,228,864 numbers of keras.applications, 60 channels more, and a last layer of 1,025."""
-    trained, others = discriminator_numbers(Discriminator(), 21)
+    trained, others = numbers(Discriminator(), 21)
     assert trained + others == 3_228_864 + 60 * 9 * 32 + 1025
 
 
@@ -66,7 +67,7 @@ def test_a_method_pays_for_the_discriminator_it_has() -> None:
     assert during(CrossEntropyOnly(), paper, average=0.5) == 40 + 3 * (5 * 40)
     assert during(ClassConstants(), paper, average=0.5) == alone
     maps = 4 * 5 * 32**2
-    hung, _ = discriminator_numbers(Discriminator(architecture="convolutional", sees="masks"), 3)
+    hung, _ = numbers(Discriminator(architecture="convolutional", sees="masks"), 3)
     assert during(HungEtAl(), paper) == alone + 3 * (2 * 4 * 3 * hung + maps)
-    trained, others = discriminator_numbers(paper, 3)
+    trained, others = numbers(paper, 3)
     assert during(LoAd(), paper) == alone + 3 * (2 * 4 * (3 * trained + others) + maps)

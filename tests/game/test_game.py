@@ -14,7 +14,7 @@ from load_tf.data.dataset import ExampleList, Grouped, Split
 from load_tf.data.groups import Group
 from load_tf.data.synthetic import synthetic
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.game.game import AdversarialGame, Players

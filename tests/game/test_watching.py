@@ -15,7 +15,7 @@ from load_tf.algorithm.lookahead import Lookahead, State, play
 from load_tf.data.dataset import ExampleList, Split, Subset
 from load_tf.data.synthetic import synthetic
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.synthetic import synthetic
+from load_tf.discriminator.build import build
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.fully_convolutional import FullyConvolutionalDiscriminator
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
@@ -297,7 +298,7 @@ def test_confidence_is_that_of_the_evaluated_model_against_the_start(tmp_path: P
 
 def test_the_fully_convolutional_discriminator_judges_places() -> None:
     settings = Discriminator(alpha=0.25, input_size=128, architecture="convolutional", sees="masks")
-    judge = settings.build(3, seed=0)
+    judge = build(settings, 3, seed=0)
     assert isinstance(judge, FullyConvolutionalDiscriminator)
     maps = np.eye(3, dtype=np.float32)[np.random.default_rng(0).integers(0, 3, (2, 128, 128))]
     images = np.zeros((2, 128, 128, 3), np.uint8)
@@ -315,7 +316,7 @@ def test_the_fully_convolutional_discriminator_judges_places() -> None:
 @pytest.mark.parametrize(("sees", "channels"), [("split", 9), ("masks", 3), ("both", 12)])
 def test_what_a_discriminator_sees(sees: str, channels: int) -> None:
     settings = Discriminator(alpha=0.25, input_size=32, sees=sees, image_range=(0.5, 1.0))
-    judge = settings.build(3, seed=0)
+    judge = build(settings, 3, seed=0)
     random = np.random.default_rng(1)
     images = random.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     maps = np.eye(3, dtype=np.float32)[random.integers(0, 3, (1, 32, 32))]

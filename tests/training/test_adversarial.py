@@ -7,9 +7,11 @@ import tensorflow as tf
 
 from load_tf.data.dataset import Example, ExampleList
 from load_tf.discriminator.buffer import image_order
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import GridExamples, read_grid_examples
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.mobilenet import MobileNetDiscriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.randomness import key
 from load_tf.training.adversarial import (
@@ -24,7 +26,7 @@ K, CROP, GRID, BATCH = 3, (33, 49), 32, 2
 SAMPLING = Sampling(temperature=2.0)
 
 
-class CountingDiscriminator(ConditionalDiscriminator):
+class CountingDiscriminator(MobileNetDiscriminator):
     """Counts how often Python calls it: once per trace."""
 
     calls = 0

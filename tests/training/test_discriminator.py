@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from load_tf.discriminator.buffer import batches, draw_pairs, draw_union, holdout_pairs, mask_void
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.grid import GridExamples
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.mobilenet import MobileNetDiscriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.training.discriminator import (
     DiscriminatorProgress,
@@ -45,7 +47,7 @@ def small_discriminator(batch_norm: bool = False, dropout: float = 0.0) -> Condi
     head = keras.layers.Dense(1)
     head.build(body.output.shape)
     settings = Discriminator(input_size=G, dropout=dropout)
-    discriminator = ConditionalDiscriminator(body, head, settings)
+    discriminator = MobileNetDiscriminator(body, head, settings)
     for variable in discriminator.trainable_variables:
         variable.assign(random.normal(scale=0.3, size=variable.shape))
     head.bias.assign([0.8])

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from load_tf.data.dataset import Example, ExampleList
+from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.mobilenet import ConditionalDiscriminator, Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.methods.hung import HungEtAl
 from load_tf.methods.luc import LucEtAl
@@ -39,7 +40,7 @@ class OneSlope(ConditionalDiscriminator):
     variables = property(lambda self: [self.slope])
     trainable_variables = property(lambda self: [self.slope])
 
-    def __call__(self, inputs: tf.Tensor, training: bool, dropout_key=None, place=None) -> tf.Tensor:
+    def verdict(self, inputs: tf.Tensor, training: bool, dropped) -> tf.Tensor:
         return self.slope.value * tf.reduce_mean(inputs[..., 0], axis=(1, 2))
 
 
