@@ -130,7 +130,7 @@ def test_on_event_is_given_the_journal_and_can_damage_nothing(played: tuple[Any,
     result, folder, _ = played
     events = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     assert HEARD[0]["event"] == "stage_one" and HEARD[-1]["event"] == "cycle_end"
-    assert HEARD == events[: len(HEARD)] and [e for e in events if e["event"] == "cycle_end"][-1] == HEARD[-1]
+    assert events[: len(HEARD)] == HEARD and [e for e in events if e["event"] == "cycle_end"][-1] == HEARD[-1]
     assert result.summary["cycles"] == 2 and (folder / "report/table1.csv").is_file()
 
 
