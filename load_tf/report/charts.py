@@ -1,8 +1,9 @@
 """Line charts as SVG that a page's style sheet colours, so that they are readable on light and on dark paper."""
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from load_tf.report.markup import Markup, join, tag
 
@@ -156,6 +157,17 @@ def shade(bands: Sequence[tuple[float, float]], x: Scale, top: float, bottom: fl
             for first, last in bands
         )
     )
+
+
+def every_other(cycles: Iterable[object]) -> list[tuple[float, float]]:
+    """Where to shade a curve whose points, at 1, 2, 3 and so on, belong to these cycles."""
+    bands, place = [], 0
+    for i, (_, group) in enumerate(itertools.groupby(cycles)):
+        count = sum(1 for _ in group)
+        if i % 2:
+            bands.append((place + 0.5, place + count + 0.5))
+        place += count
+    return bands
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:

@@ -1,16 +1,12 @@
 """Every look at the hold-out, and what the same model did on the watched images, which decide nothing."""
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from load_tf.report.charts import Line, chart
-from load_tf.report.markup import Markup, join, tag
-from load_tf.report.sections import signed
 from load_tf.report.timeline import Event, finite_or_nan
 
 LEAST = 3
@@ -113,70 +109,6 @@ def looks(journal: Iterable[Event]) -> Looks | None:
     holdout, untouched, cycles = zip(*found, strict=True) if found else ((), (), ())
     known = chosen is not None and all(map(math.isfinite, chosen))
     return Looks(images, holdout, untouched, cycles, chosen if known else None)
-
-
-def section(journal: Sequence[Event]) -> Markup | None:
-    """Both gains over the looks, how far they go together, and a warning where they do not."""
-    run = looks(journal)
-    if run is None:
-        return None
-    parts = [tag("p", text, class_="warning") for text in run.warnings()]
-    parts.append(
-        tag(
-            "p",
-            f"Whenever the hold-out was evaluated, {run.images} untouched images were, too. These watched images "
-            "decide nothing: no peak, no end of a cycle. So they stay untouched, and the untouched score above is over "
-            "all untouched images, these among them.",
-            class_="note",
-        )
-    )
-    if run.holdout:
-        places = [float(place) for place in range(len(run.holdout) + 1)]
-        lines = [
-            Line("hold-out", "blue", places, [0.0, *run.holdout]),
-            Line(f"{run.images} watched images", "orange", places, [0.0, *run.untouched]),
-        ]
-        parts += [
-            _words(run),
-            tag(
-                "div",
-                chart(
-                    lines,
-                    title="Gain from the start, points of mIoU",
-                    x_label="looks: adversarial iterations, over all cycles",
-                    bands=_bands(run.cycles),
-                    level=(0.0, "the start"),
-                    tip=signed,
-                ),
-                class_="charts",
-            ),
-        ]
-    return join(*parts)
-
-
-def _words(run: Looks) -> Markup:
-    """The correlation, the signs and the chosen model's gains in a sentence each."""
-    count, number = run.disagreeing
-    r = run.correlation
-    correlated = "no correlation, with too few looks or a gain that is constant"
-    if r is not None:
-        correlated = f"the two gains have the correlation {signed(r)}"
-    text = f"{number} looks: {correlated}; in {count} their signs differ."
-    if run.chosen:
-        holdout, untouched = map(signed, run.chosen)
-        text += f" The chosen model: {holdout} on the hold-out, {untouched} on the watched images."
-    return tag("p", text)
-
-
-def _bands(cycles: Sequence[int]) -> list[tuple[float, float]]:
-    """The looks of every other cycle."""
-    bands, place = [], 0
-    for i, (_, group) in enumerate(itertools.groupby(cycles)):
-        count = sum(1 for _ in group)
-        if i % 2:
-            bands.append((place + 0.5, place + count + 0.5))
-        place += count
-    return bands
 
 
 def _number(value: float) -> float | None:

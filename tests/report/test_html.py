@@ -17,7 +17,7 @@ from PIL import Image
 
 from load_tf.errors import UserError
 from load_tf.randomness import generator
-from load_tf.report import charts, html, pictures, sections
+from load_tf.report import charts, html, pictures, words
 from load_tf.report.markup import Markup, join, tag
 from load_tf.report.qualitative import Row
 
@@ -250,10 +250,10 @@ def test_the_command_writes_the_page(run_dir: Path, tmp_path: Path) -> None:
 
 
 def test_durations_and_signs() -> None:
-    assert [sections.duration(s) for s in (0.04, 59.9, 60, 3599.6, 12_000)] == [
+    assert [words.duration(s) for s in (0.04, 59.9, 60, 3599.6, 12_000)] == [
         "0.0 s", "59.9 s", "1 min 0 s", "1 h 0 min", "3 h 20 min",
     ]  # fmt: skip
-    assert [sections.signed(v) for v in (0.004, -0.004, 1.005, -2.0)] == ["0.00", "0.00", "+1.00", "−2.00"]
+    assert [words.signed(v) for v in (0.004, -0.004, 1.005, -2.0)] == ["0.00", "0.00", "+1.00", "−2.00"]
 
 
 BEFORE = """<script>

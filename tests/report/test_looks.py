@@ -10,10 +10,13 @@ import pytest
 
 from load_tf.randomness import generator
 from load_tf.report import convergence, html
-from load_tf.report.looks import looks, section
-from load_tf.report.sections import verdict
+from load_tf.report.looks import looks
+from load_tf.report.markup import Markup
+from load_tf.report.sections import looks as looks_section
+from load_tf.report.stored import Run
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
+from load_tf.report.verdict import verdict
 
 START = {"event": "start", "miou": 0.60, "upper": 0.001, "lower": 0.05, "model": "g0", "untouched": 0.50, "watched": 7}
 
@@ -30,6 +33,11 @@ def journal(
         event = {"event": "peak", "cycle": len(holdout) // 2, "iteration": 1, "miou": 0.60 + peak[0] / 100}
         events.append({**event, "model": "g1", "untouched": 0.50 + peak[1] / 100})
     return events
+
+
+def drawn(events: list[dict[str, Any]]) -> Markup | None:
+    """The section of a run's page."""
+    return looks_section.draw(Run("", events, {}, {}, "", {}, []))
 
 
 def older(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -91,7 +99,7 @@ def test_the_summary() -> None:
 
 
 def test_an_older_journal_has_no_looks_and_is_drawn_as_before() -> None:
-    assert looks(older(APART)) is None and section(older(APART)) is None and looks([]) is None
+    assert looks(older(APART)) is None and drawn(older(APART)) is None and looks([]) is None
     assert convergence.draw(older(APART), "a run") != convergence.draw(APART, "a run")
     resumed = older(APART[:2]) + APART[2:]
     assert looks(resumed) is None, "without the start's score no gain is known"
@@ -112,7 +120,7 @@ def test_the_page_shows_both_and_says_that_they_decide_nothing(tmp_path: Path) -
     assert "The chosen model: +4.00 on the hold-out, −1.50 on the watched images." in apart
     assert 'class="warning">the chosen model gains 4.00' in apart and 'class="warning"' not in together
     assert 'id="looks"' not in before
-    assert section([START]) is not None, "a run that has just begun"
+    assert drawn([START]) is not None, "a run that has just begun"
 
 
 def test_alike_neighbours_stand_under_the_result() -> None:

@@ -1,22 +1,26 @@
 """How the game was played, as charts: the discriminator's trainings, the segmentor's updates, stage 1."""
 
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 
-from load_tf.report.charts import Line, chart, number
-from load_tf.report.markup import Markup, tag
+from load_tf.report.charts import Line, chart, every_other, number
+from load_tf.report.markup import Markup, join, tag
+from load_tf.report.stored import Run
 from load_tf.report.timeline import Event, finite_or_nan
 
+TITLE = "Health of the game"
 _EPOCH, _UPDATE = "epochs of the discriminator, over all trainings", "adversarial iterations, over all cycles"
 
 
-def draw(journal: Sequence[Event]) -> list[Markup]:
-    """A chart for everything the journal measured; what it did not, is left out."""
-    return [*_stage_one(_of(journal, "stage_one")), *_trainings(journal), *_updates(_of(journal, "update"))]
+def draw(run: Run) -> Markup | None:
+    """Warnings, and a chart for everything the journal measured; what it did not, is left out."""
+    journal = run.journal
+    warnings = [tag("p", text, class_="warning") for text in _warnings(journal)]
+    charts = [*_stage_one(_of(journal, "stage_one")), *_trainings(journal), *_updates(_of(journal, "update"))]
+    return join(*warnings, tag("div", *charts, class_="charts")) if warnings or charts else None
 
 
-def warnings(journal: Iterable[Event]) -> list[str]:
+def _warnings(journal: Iterable[Event]) -> list[str]:
     """What the run warned of, every text once, with how often."""
     texts = [str(event.get("text", "")) for event in journal if event["event"] == "warning"]
     return [f"{text} ({texts.count(text)} times)" if texts.count(text) > 1 else text for text in dict.fromkeys(texts)]
@@ -106,24 +110,13 @@ def _charts(
                     lines,
                     title=title,
                     x_label=x_label,
-                    bands=_bands(events),
+                    bands=every_other(event.get("cycle") for event in events),
                     level=level,
                     y_range=(0.0, 104.0) if level else None,
                     tip=number,
                 )
             )
     return charts
-
-
-def _bands(events: Sequence[Event]) -> list[tuple[float, float]]:
-    """The places of every other cycle."""
-    bands, place = [], 0
-    for i, (_, group) in enumerate(itertools.groupby(events, key=lambda event: event.get("cycle"))):
-        count = sum(1 for _ in group)
-        if i % 2:
-            bands.append((place + 0.5, place + count + 0.5))
-        place += count
-    return bands
 
 
 def _of(journal: Iterable[Event], name: str) -> list[Event]:
