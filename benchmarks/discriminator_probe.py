@@ -38,6 +38,7 @@ def ranking_accuracy(training: np.ndarray, unseen: np.ndarray) -> float:
 
 def _differences(game: AdversarialGame, examples: GridExamples, fakes: np.ndarray, low: float, high: float) -> list:
     """For every layer [N, C]: mean features of the real maps minus those of the fake ones, as in training."""
+    assert game.discriminator is not None
     body = game.discriminator.body
     means = [keras.ops.mean(body.get_layer(name).output, axis=(1, 2)) for name in LAYERS]
     features = keras.Model(body.input, means)

@@ -21,7 +21,6 @@ def _main() -> None:
     config.parse_gin()
     from load_tf.data.dataset import Subset
     from load_tf.devices import precision
-    from load_tf.evaluation.evaluator import Evaluator
     from load_tf.evaluation.miou import mean_iou
     from load_tf.experiment import plan
 
@@ -34,8 +33,7 @@ def _main() -> None:
     for name in PRECISIONS.value:
         keras.backend.clear_session()
         precision.use(name)
-        model = experiment.segmentor(num_classes=experiment.dataset.num_classes).model
-        evaluator = Evaluator(model, images, experiment.crop, experiment.dataset.num_classes, 4)
+        evaluator = assembled.evaluator(images, plan.make_segmentor(experiment).model)
         began = time.monotonic()
         matrices = evaluator.evaluate(name)
         seconds = time.monotonic() - began

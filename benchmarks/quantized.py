@@ -6,6 +6,7 @@ Validation images are drawn by key: some to be scored, others, without their lab
 of one image padded to the crop, all candidates in turn.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,8 +45,16 @@ def _main() -> None:
     calibration = [split[int(index)].image for index in others[: CALIBRATION.value]]
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     with tempfile.TemporaryDirectory() as folder:
-        names = {"class_names": dataset.class_names, "colours": dataset.colours}
-        segmentor = loaded.load(saved_model.export(assembled.segmentor.model, folder, crop=crop, **names))
+        exported = saved_model.export(
+            assembled.segmentor.model,
+            folder,
+            crop=crop,
+            class_names=dataset.class_names,
+            colours=dataset.colours,
+            convention=assembled.segmentor.convention,
+            largest=assembled.segmentor.largest,
+        )
+        segmentor = loaded.load(exported)
         megabytes = {SAVED_MODEL: sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file()) / 1e6}
     files, scores = {}, {}
     for quantization in lite.QUANTIZATIONS:
@@ -55,7 +64,7 @@ def _main() -> None:
         scores[name] = lite_score.compare(segmentor, files[name], images)
     image = lite.fit(images[0].image, crop)
     candidates: dict[str, Callable[[], object]] = {SAVED_MODEL: lambda: segmentor.label_maps(image[np.newaxis])}
-    candidates |= {name: lambda file=file: file.label_map(image) for name, file in files.items()}
+    candidates |= {name: functools.partial(file.label_map, image) for name, file in files.items()}
     measured = timing.in_turn(candidates, REPEATS.value)
     print(
         f"\n{assembled.segmentor.description}; {len(images)} images of {dataset.name}, {len(calibration)} others to "

@@ -1,4 +1,4 @@
-"""What the measurements share: a game that stands where a run with these flags would begin LoAd."""
+"""What the measurements share: a game that stands where a run with these flags would begin to play."""
 
 import contextlib
 import tempfile
@@ -14,8 +14,10 @@ from load_tf.report.listeners import Hear
 def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
     """A game on the config of the flags, the start model's label maps in its sets, its run directory thrown away after.
 
+    It is the game of the config's method, as a run makes it, but for the untouched images that it watches.
+
     Raises:
-      UserError: if the segmentor would need stage 1 first.
+      UserError: if the segmentor would need stage 1 first, or the method has no discriminator.
     """
     text = config.parse_gin()
     from load_tf.experiment import images, plan
@@ -31,5 +33,8 @@ def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
         made = parts.game(
             data.training, data.holdout, parts.evaluator(data.holdout), RunDirectory(folder, text), listener
         )
+        if made.discriminator is None:
+            title = parts.experiment.method.title
+            raise commands.UserError(f"this measurement is of a discriminator; the method {title!r} has none.")
         made.aggregate("g0", 0)
         yield made

@@ -8,6 +8,7 @@ few numbers, so that a whole run with every commit takes milliseconds and can be
 import collections
 import dataclasses
 import errno
+import functools
 import os
 import shutil
 import sys
@@ -96,7 +97,7 @@ class FaultyDisk:
         raise Killed
 
     def _open(self, path: Path, mode: str = "r", **options: Any) -> Any:
-        file = open(path, mode, **options)  # noqa: SIM115 - whoever asked for it closes it
+        file: Any = open(path, mode, **options)  # noqa: SIM115 - whoever asked for it closes it
         return _Counted(file, self) if mode in ("wb", "r+b") else file
 
     def _sync(self, descriptor: int) -> None:
@@ -171,6 +172,12 @@ class SmallGame:
         self.values["segmentor"] = self.values["start"]
         self.run.forget_ahead("segmentor")
 
+    def reset_momentum(self) -> None:
+        pass
+
+    def confidence(self) -> float:
+        return 1.0
+
     def update(self, cycle: int, iteration: int) -> bool:
         self.updates += 1
         step = generator(0, "update", self.updates).normal(size=40) + 0.1 * self.values["discriminator"]
@@ -199,9 +206,9 @@ class SmallGame:
 
     def commit(self, state: State) -> None:
         sources: dict[str, Callable[[], dict[str, np.ndarray]]] = {
-            name: lambda value=value: {"w": value} for name, value in self.values.items()
+            name: functools.partial(dict, w=value) for name, value in self.values.items()
         }
-        sources |= {f"label_maps/{name}": lambda maps=maps: {"maps": maps} for name, maps in self.sets.items()}
+        sources |= {f"label_maps/{name}": functools.partial(dict, maps=maps) for name, maps in self.sets.items()}
         known = self.run.state.get("files", {})
         changed = {name: source for name, source in sources.items() if name not in known or "/" not in name}
         plain = {"phase": "lookahead", "lookahead": state.to_json(), "updates": self.updates}

@@ -5,6 +5,7 @@ be a traceback on a user's screen. The test runs some hundred cases, this comman
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -164,7 +166,7 @@ def fuzz_run_directory(random: Random, root: Path) -> None:
     run = RunDirectory(path, _CONFIG)
     for number in range(2):
         run.record("evaluate", miou=0.5 + number)
-        run.commit({"phase": "one"}, {"segmentor": lambda n=number: {"w": np.full(3, n)}}, set())
+        run.commit({"phase": "one"}, {"segmentor": functools.partial(dict, w=np.full(3, number))}, set())
     run.close()
     names = ("state.json", "state.previous.json", "journal.jsonl", "config.gin", "checkpoints/segmentor-000002.arrays")
     for _ in range(int(random.integers(1, 3))):
@@ -186,14 +188,28 @@ def fuzz_run_directory(random: Random, root: Path) -> None:
         run.close()
 
 
-def _other(value: object, random: Random) -> object:
+def _other(value: Any, random: Random) -> Any:
     """A value of JSON with one thing in it changed."""
     if isinstance(value, dict) and value and random.random() < 0.85:
         name = str(random.choice(list(value)))
         if random.random() < 0.2:
             return {key: one for key, one in value.items() if key != name}
         return {**value, name: _other(value[name], random)}
-    others = (None, -1, 2**70, 1.5, True, "", "../x", "checkpoints/x.arrays", [], {}, [1], {"path": 3}, "é" * 9)
+    others: tuple[Any, ...] = (
+        None,
+        -1,
+        2**70,
+        1.5,
+        True,
+        "",
+        "../x",
+        "checkpoints/x.arrays",
+        [],
+        {},
+        [1],
+        {"path": 3},
+        "é" * 9,
+    )
     return others[int(random.integers(len(others)))]
 
 

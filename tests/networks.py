@@ -8,10 +8,10 @@ import numpy as np
 from load_tf.randomness import generator
 
 
-def keyed(model: keras.Model, *key: object) -> keras.Model:
-    """The model, with its weights drawn by the key; those of batch norm are not those it begins with."""
+def keyed(model: keras.Model, seed: int) -> keras.Model:
+    """The model, with weights drawn by key; those of batch norm are not those it begins with."""
     for number, variable in enumerate(model.variables):
-        random = generator(0, "networks", *map(str, key), number)
+        random = generator(seed, "networks", number)
         if variable.path.endswith(("variance", "gamma")):
             variable.assign(random.uniform(0.5, 2, variable.shape))
         else:
@@ -20,19 +20,19 @@ def keyed(model: keras.Model, *key: object) -> keras.Model:
     return model
 
 
-def one_convolution(classes: int, stride: int = 4, kernel: int = 3, scale: float = 1 / 127.5) -> keras.Model:
-    """A strided convolution with SAME padding: it names the colour of every block, by weights drawn by key.
+def one_convolution(classes: int, stride: int = 4, kernel: int = 3, seed: int = 0) -> keras.Model:
+    """A strided convolution with SAME padding: it labels every block by its colours.
 
     Args:
       classes: K.
       stride: of its logits.
       kernel: height and width of the convolution.
-      scale: of the images, whose middle grey becomes 0.
+      seed: of the weights.
     """
     images = keras.Input((None, None, 3))
-    scaled = keras.layers.Rescaling(scale, offset=-127.5 * scale)(images)
+    scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
     logits = keras.layers.Conv2D(classes, kernel, stride, padding="same", name="logits")(scaled)
-    return keyed(keras.Model(images, logits, name="one_convolution"), classes, stride, kernel)
+    return keyed(keras.Model(images, logits, name="one_convolution"), seed)
 
 
 def strided(classes: int, *hidden: tuple[int, int], last: int = 3, seed: int = 0) -> keras.Model:

@@ -12,6 +12,7 @@ from load_tf import commands, main
 commands.quiet_tensorflow()
 
 from collections.abc import Callable  # noqa: E402 - TensorFlow is silenced before it comes
+from unittest import mock  # noqa: E402
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -129,14 +130,11 @@ def _scripted_update(game: AdversarialGame, cycle: int, iteration: int) -> bool:
         ACTS[SCRIPT[cycle][iteration]](game)
         return measures
 
-    trainer.train = train_and_act
-    try:
+    with mock.patch.object(trainer, "train", train_and_act):
         return _update(game, cycle, iteration)
-    finally:
-        trainer.train = train
 
 
-AdversarialGame.update = _scripted_update  # type: ignore[method-assign]
+AdversarialGame.update = _scripted_update  # type: ignore[method-assign, assignment]
 
 if __name__ == "__main__":
     main.main()

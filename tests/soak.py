@@ -11,7 +11,6 @@ import argparse
 import collections
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,7 +24,8 @@ import numpy as np
 from load_tf.randomness import generator
 from load_tf.storage.arrays import read_arrays
 from load_tf.storage.run_state import decode
-from tests.experiment.test_run import ROOT, Tiny, journal, of, result, test_the_run_has_every_turn
+from tests.experiment.test_run import journal, of, result, test_the_run_has_every_turn
+from tests.tiny import Tiny, environment
 
 # argv: the operation to count to (-1: none), seconds to wait then, a log of the commits; then the command's own.
 KILLED = """
@@ -92,7 +92,7 @@ class Soak:
                 *(sys.executable, "-c", KILLED, str(point), str(delay), str(log)),
                 *(f"--gin_file={self.tiny.gin_file}", f"--run_dir={run}"),
             ],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            env=environment(),
             cwd=self.tiny.folder,
             capture_output=True,
             text=True,

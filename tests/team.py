@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import random
 import re
 import signal
@@ -13,56 +12,22 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import tiny
 
-CONFIG = """
+BINDINGS = """
 experiment.name = 'team'
-experiment.dataset = @synthetic()
 synthetic.train = 14
 synthetic.validation = 11
-synthetic.size = (48, 64)
-experiment.segmentor = @keras_model
-keras_model.path = '{model}'
-keras_model.pretrained = False
-experiment.crop = (49, 65)
 experiment.holdout_images = 7
 experiment.evaluation_batch_size = 2
-StageOne.epochs = 2
 StageOne.batch_size = 3
-StageOne.learning_rate = 0.1
 Discriminator.architecture = 'convolutional'
 Discriminator.sees = 'both'
-Discriminator.input_size = 32
 Discriminator.alpha = 0.2
-DiscriminatorTraining.max_epochs = 2
-DiscriminatorTraining.patience = 2
-DiscriminatorTraining.batch_size = 6
-DiscriminatorTraining.optimizer = 'adam'
-DiscriminatorTraining.learning_rate = 2e-3
 AdversarialTraining.learning_rate = 2e-2
-AdversarialTraining.batch_size = 3
 Sampling.temperature = 2.0
 Lookahead.patience = 3
-Lookahead.upper = 0.0
-Lookahead.lower = 0.02
-Lookahead.max_buffer_sets = 2
-Lookahead.max_fruitless_cycles = 3
 Lookahead.max_cycles = 3
-Runtime.intra_op_threads = 1
-Runtime.inter_op_threads = 1
-"""
-
-MODEL = """
-import sys
-import keras
-def conv(filters, size, seed, **options):
-    initializer = keras.initializers.HeNormal(seed=seed)
-    return keras.layers.Conv2D(filters, size, padding="same", kernel_initializer=initializer, **options)
-images = keras.Input((None, None, 3))
-features = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-features = conv(12, 5, 1, strides=4, activation="relu")(features)
-features = keras.layers.BatchNormalization(momentum=0.8)(features)
-keras.Model(images, conv(8, 1, 3)(features), name="tiny").save(sys.argv[1])
 """
 
 # A worker that is slow to give others up or quick, and suffers something at the end of the call of a phase that has a
@@ -182,9 +147,7 @@ class Team:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.addresses: list[str] = []
-        self.gin_file = folder / "team.gin"
-        self.gin_file.write_text(CONFIG.format(model=folder / "tiny.keras"))
-        subprocess.run([sys.executable, "-c", MODEL, str(folder / "tiny.keras")], check=True, capture_output=True)
+        self.gin_file = tiny.write(folder, BINDINGS, "team", deep=False)
 
     def start(
         self,
@@ -216,17 +179,15 @@ class Team:
                 continue
             point = (suffer or {}).get(index, "")
             command = ["-c", WRAPPED, str(silent), str(start), point] if point or silent else ["-m", "load_tf.main"]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-            if workers > 1:
-                task = {"type": "worker", "index": index}
-                environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+            task = {"type": "worker", "index": index}
+            variables = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} if workers > 1 else {}
             processes.append(
                 subprocess.Popen(
                     [
                         *(sys.executable, *command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}"),
                         *(f"--gin_param={param}" for param in params),
                     ],
-                    env=environment,
+                    env=tiny.environment(**variables),
                     cwd=self.folder,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -4,12 +4,18 @@ import functools
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import gin
 import numpy as np
 import pytest
+from absl import flags
 
-from benchmarks import timing
+from benchmarks import setting, timing
 from benchmarks.networks import multiply_adds, network
+from load_tf import commands
+from load_tf.errors import UserError
+from tests import networks
 
 
 @pytest.mark.parametrize(
@@ -64,3 +70,54 @@ def test_a_candidate_in_a_process_of_its_own() -> None:
 
 def test_a_table_in_markdown() -> None:
     assert timing.table(["", "ms"], [["a", "1"]]) == "|  | ms |\n| --- | --: |\n| a | 1 |"
+
+
+CONFIG = """
+experiment.dataset = @synthetic()
+synthetic.train = 4
+synthetic.validation = 4
+synthetic.size = (48, 64)
+experiment.segmentor = @keras_model
+keras_model.path = '{model}'
+experiment.crop = (48, 64)
+experiment.holdout_images = 2
+Discriminator.architecture = 'mobilenet'
+Discriminator.sees = 'split'
+Discriminator.alpha = 0.1
+Discriminator.input_size = 32
+"""
+
+
+@pytest.fixture(name="config")
+def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the config of the flags that of a method."""
+    networks.one_convolution(8).save(tmp_path / "mine.keras")
+    values = flags.FlagValues()
+    for name in ("gin_file", "gin_param"):
+        flags.DEFINE_multi_string(name, [], "", flag_values=values)
+    for name in ("data_dir", "checkpoint"):
+        flags.DEFINE_string(name, None, "", flag_values=values)
+    flags.DEFINE_integer("seed", None, "", flag_values=values)
+    monkeypatch.setattr(commands, "FLAGS", values)
+    file = tmp_path / "mine.gin"
+
+    def use(method: str) -> None:
+        gin.clear_config()
+        file.write_text(CONFIG.format(model=tmp_path / "mine.keras") + f"experiment.method = @{method}()\n")
+        values(["benchmark", f"--gin_file={file}"])
+
+    return use
+
+
+def test_the_game_is_that_of_the_configs_method(config: Callable[[str], None]) -> None:
+    """Hung's discriminator is convolutional, whatever the config says; the hold-out is scored as the network wants."""
+    config("HungEtAl")
+    with setting.game() as game:
+        assert type(game.discriminator).__name__ == "FullyConvolutionalDiscriminator"
+        assert game.evaluator.convention.upsampling == "half_pixel"
+
+
+def test_a_method_without_a_discriminator_is_refused(config: Callable[[str], None]) -> None:
+    config("CrossEntropyOnly")
+    with pytest.raises(UserError, match=r"the method '.+' has none"), setting.game():
+        pass

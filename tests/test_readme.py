@@ -6,12 +6,12 @@ import shlex
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from load_tf.data.synthetic import synthetic
+from tests import networks
 from tests.pages import ROOT, module_commands, run_module
 
 README = ROOT / "README.md"
@@ -54,9 +54,7 @@ def test_a_folder_of_ones_own_and_a_model_of_ones_own(tmp_path: Path) -> None:
         names = "".join(f"{split}{index}\n" for index in range(4))
         (tmp_path / f"scenes/{split.removesuffix('idation')}.txt").write_text(names)
     (tmp_path / "scenes/classes.txt").write_text("\n".join(data.class_names))
-    images = keras.Input((None, None, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    keras.Model(images, keras.layers.Conv2D(8, 3, 8, padding="same")(x)).save(tmp_path / "mine.keras")
+    networks.one_convolution(8, 8).save(tmp_path / "mine.keras")
 
     (check,) = re.findall(r"`python -m (load_tf\.check_dataset [^`]+)`", README.read_text())
     words = shlex.split(check.replace("=...", "=folder.gin", 1).replace("=...", "=scenes", 1))

@@ -6,8 +6,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests import networks
-
 ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = """
@@ -80,6 +78,8 @@ def environment(**variables: str) -> Mapping[str, str]:
 
 def write(folder: Path, bindings: str, name: str = "tiny", deep: bool = True) -> Path:
     """Writes the network and the gin file NAME.gin with these bindings beside `CONFIG`'s; returns the gin file."""
+    from tests import networks  # here, so that only who needs the network waits for TensorFlow
+
     model = folder / "tiny.keras"
     networks.trainable(deep=deep).save(model)
     file = folder / f"{name}.gin"

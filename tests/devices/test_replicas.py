@@ -1,7 +1,6 @@
 """Two and four replicas, two processes and accumulated parts against one device: every step of every phase."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.team import ROOT, free_ports
+from tests import tiny
+from tests.team import free_ports
 
 TOLERANCE = 1e-5
 
@@ -17,8 +17,8 @@ TOLERANCE = 1e-5
 def run(out: Path, *wanted: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "tests.devices.replica_steps", str(out), *wanted],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
-        cwd=ROOT,
+        env=tiny.environment(**(environment or {})),
+        cwd=tiny.ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -79,7 +79,7 @@ PLAIN = """
 import sys
 from load_tf.training import discriminator, stage_one
 discriminator.synchronize_batch_norm = stage_one.synchronize_batch_norm = lambda networks, strategy: None
-from tests.training import replica_steps
+from tests.devices import replica_steps
 replica_steps.main(*sys.argv[1:])
 """
 
@@ -88,8 +88,8 @@ def test_batch_norm_of_each_replicas_own_would_be_seen(one: dict[str, np.ndarray
     out = tmp_path / "plain.npz"
     process = subprocess.Popen(
         [sys.executable, "-c", PLAIN, str(out), "plain=2"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        cwd=ROOT,
+        env=tiny.environment(),
+        cwd=tiny.ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )

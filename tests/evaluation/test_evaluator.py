@@ -13,6 +13,7 @@ from load_tf.errors import UserError
 from load_tf.evaluation import evaluator as evaluator_module
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import confusion_matrix, mean_iou
+from tests import networks
 
 K, CROP = 5, (33, 49)
 SIZES = [(20, 30), (33, 49), (40, 33), (1, 1), (50, 17), (40, 40), (33, 20), (12, 49)]
@@ -30,14 +31,8 @@ def examples(sizes: list[tuple[int, int]] = SIZES, seed: int = 0) -> list[Exampl
     return found
 
 
-def segmentor(seed: int = 0, bias: float = 0.0) -> keras.Model:
-    """A strided 3x3 convolution with weights drawn here."""
-    images = keras.Input((None, None, 3))
-    convolution = keras.layers.Conv2D(K, 3, strides=16, padding="same")
-    model = keras.Model(images, convolution(images))
-    kernel = np.random.default_rng(seed).normal(size=(3, 3, 3, K)).astype(np.float32) / 100
-    convolution.set_weights([kernel, np.arange(K, dtype=np.float32) * bias])
-    return model
+def segmentor(seed: int = 0) -> keras.Model:
+    return networks.one_convolution(K, 16, seed=seed)
 
 
 def interpolate(values: np.ndarray, size: int, axis: int) -> np.ndarray:

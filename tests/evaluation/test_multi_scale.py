@@ -8,6 +8,7 @@ from load_tf.data.dataset import Example, ExampleList
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.multi_scale import Evaluation, MultiScaleSegmentor
+from tests import networks
 
 K, STRIDE = 3, 4
 
@@ -24,12 +25,7 @@ def resize(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def segmentor() -> keras.Model:
-    images = keras.Input((None, None, 3))
-    convolution = keras.layers.Conv2D(K, 5, strides=STRIDE, padding="same")
-    model = keras.Model(images, convolution(images))
-    generator = np.random.default_rng(1)
-    convolution.set_weights([generator.normal(size=(5, 5, 3, K)) / 300, generator.normal(size=K)])
-    return model
+    return networks.one_convolution(K, STRIDE, kernel=5)
 
 
 def expected_probabilities(model: keras.Model, image: np.ndarray, scales: list[float], flip: bool) -> np.ndarray:

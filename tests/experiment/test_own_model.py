@@ -1,7 +1,6 @@
 """LoAd from Python: the README's snippet as it stands, a plain U-Net, KerasHub's DeepLabv3+, and what is refused."""
 
 import ast
-import functools
 import json
 import re
 import subprocess
@@ -21,6 +20,7 @@ from load_tf.data.synthetic import synthetic
 from load_tf.errors import UserError
 from load_tf.experiment import plan, results
 from load_tf.experiment import run as experiment
+from tests.networks import unet
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (48, 64)
@@ -44,31 +44,6 @@ def pairs(split: str) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def both() -> tuple[list[tuple[np.ndarray, np.ndarray]], ...]:
     return pairs("train"), pairs("validation")
-
-
-def unet(classes: int = 8, last: str | None = None, up: str = "bilinear") -> keras.Model:
-    """The plain one: it pools twice and only takes multiples of 4; where it is bilinear, its graph is bound to a size.
-
-    Args:
-      classes: K.
-      last: an activation at the end.
-      up: how it up-samples: "transposed", or an interpolation of `UpSampling2D`.
-    """
-    keras.utils.set_random_seed(1)
-
-    def larger(features: keras.KerasTensor) -> keras.KerasTensor:
-        if up == "transposed":
-            return keras.layers.Conv2DTranspose(8, 3, strides=2, padding="same")(features)
-        return keras.layers.UpSampling2D(interpolation=up)(features)
-
-    images = keras.Input((None, None, 3))
-    conv = functools.partial(keras.layers.Conv2D, kernel_size=3, padding="same", activation="relu")
-    one = conv(8)(keras.layers.Rescaling(1 / 127.5, offset=-1)(images))
-    two = conv(12)(keras.layers.MaxPooling2D()(one))
-    features = conv(16)(keras.layers.MaxPooling2D()(two))
-    features = conv(12)(keras.layers.Concatenate()([two, larger(features)]))
-    features = conv(8)(keras.layers.Concatenate()([one, larger(features)]))
-    return keras.Model(images, keras.layers.Conv2D(classes, 1, activation=last)(features), name="unet")
 
 
 def hub_deeplab(classes: int) -> keras.Model:

@@ -7,7 +7,6 @@ The runs are processes of their own, as users start them, but for the script tha
 import csv
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -19,101 +18,7 @@ from typing import Any
 import pytest
 
 from load_tf.storage.run_state import decode
-
-ROOT = Path(__file__).resolve().parents[2]
-
-# Small enough for seconds; `tests/scripted.py` has it take every turn of Algorithm 1: see test_the_run_has_every_turn.
-CONFIG = """
-experiment.name = 'tiny'
-experiment.dataset = @synthetic()
-synthetic.train = 24
-synthetic.validation = 12
-synthetic.size = (48, 64)
-experiment.segmentor = @keras_model
-keras_model.path = '{model}'
-keras_model.pretrained = False
-experiment.crop = (49, 65)
-experiment.holdout_images = 6
-StageOne.epochs = 2
-StageOne.batch_size = 2
-StageOne.learning_rate = 0.1
-Discriminator.input_size = 32
-Discriminator.alpha = 0.25
-Discriminator.batch_norm_momentum = 0.5
-DiscriminatorTraining.max_epochs = 2
-DiscriminatorTraining.patience = 2
-DiscriminatorTraining.batch_size = 6
-DiscriminatorTraining.optimizer = 'adam'
-DiscriminatorTraining.learning_rate = 2e-3
-AdversarialTraining.learning_rate = 1e-2
-AdversarialTraining.batch_size = 3
-Sampling.gumbel_noise = False
-Lookahead.patience = 4
-Lookahead.upper = 0.0
-Lookahead.lower = 0.02
-Lookahead.max_buffer_sets = 2
-Lookahead.max_fruitless_cycles = 3
-Lookahead.max_cycles = 6
-Runtime.intra_op_threads = 1
-Runtime.inter_op_threads = 1
-"""
-
-MODEL = """
-import sys
-import keras
-def conv(filters, size, seed, **options):
-    initializer = keras.initializers.HeNormal(seed=seed)
-    return keras.layers.Conv2D(filters, size, padding="same", kernel_initializer=initializer, **options)
-images = keras.Input((None, None, 3))
-features = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-features = conv(12, 5, 1, strides=4, activation="relu")(features)
-features = conv(16, 3, 2, dilation_rate=2, activation="relu")(features)
-features = keras.layers.BatchNormalization(momentum=0.8)(features)
-keras.Model(images, conv(8, 1, 3)(features), name="tiny").save(sys.argv[1])
-"""
-
-# Kills its own process at a rename: `FILE:before` or `FILE:after`, where state.json is followed by the commit it holds.
-# `renames:FILE` kills nothing and writes down all of them.
-KILLED = """
-import json, os, signal, sys
-from tests import scripted
-point, when = sys.argv.pop(1).split(":", 1)
-replace = os.replace
-def rename(source, target):
-    name = os.path.basename(target)
-    if name == "state.json":
-        name += "@%d" % json.loads(json.load(open(source))["state"])["commit"]
-    if point == "renames":
-        print(name, file=open(when, "a"))
-    if name == point and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-    if name == point:
-        os.kill(os.getpid(), signal.SIGKILL)
-os.replace = rename
-scripted.main.main()
-"""
-
-
-class Tiny:
-    """The config on disk, and runs of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.gin_file = folder / "tiny.gin"
-        self.gin_file.write_text(CONFIG.format(model=folder / "tiny.keras"))
-        subprocess.run([sys.executable, "-c", MODEL, str(folder / "tiny.keras")], check=True, capture_output=True)
-
-    def run(self, run_dir: Path, *flags: str, kill: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = ["-m", "tests.scripted"] if kill is None else ["-c", KILLED, kill]
-        return subprocess.run(
-            [sys.executable, *command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}", *flags],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
+from tests.tiny import Tiny, environment
 
 
 @pytest.fixture(name="tiny", scope="module")
@@ -311,7 +216,7 @@ def test_signals_leave_no_trace(run: Path, tiny: Tiny) -> None:
     for number, status, commit in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 12)):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.scripted", f"--gin_file={tiny.gin_file}", f"--run_dir={path}"],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+            env=environment(),
             cwd=tiny.folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,7 +16,7 @@ from PIL import Image
 from load_tf.randomness import generator
 from load_tf.serving import loaded
 from load_tf.serving.saved_model import export
-from tests import pages
+from tests import networks, pages
 from tests.model_server import ModelServer
 
 REST, GRPC, ALONE = pages.blocks(pages.ROOT / "docs/serving.md", "python")
@@ -26,12 +25,8 @@ COLOURS = [(0, 0, 0), (9, 9, 9), (200, 0, 0)]
 
 @pytest.fixture(name="version", scope="module")
 def _version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    keras.utils.set_random_seed(4)
-    images = keras.Input((None, None, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    model = keras.Model(images, keras.layers.Conv2D(3, 3, strides=8, padding="same")(x))
     folder = tmp_path_factory.mktemp("client") / "runs/mine/saved_model"
-    return export(model, folder, crop=(33, 49), class_names=["a", "b", "c"], colours=COLOURS)
+    return export(networks.one_convolution(3, 8), folder, crop=(33, 49), class_names=["a", "b", "c"], colours=COLOURS)
 
 
 @pytest.fixture(name="server", scope="module")

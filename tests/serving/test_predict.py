@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,19 +20,10 @@ from load_tf.serving.image_files import SUFFIXES, find_images, output_files
 from load_tf.serving.loaded import LoadedSegmentor, load
 from load_tf.serving.predict import overlay, palette_png, predict
 from load_tf.serving.saved_model import export
+from tests import networks
 
 COLOURS = ((0, 0, 0), (200, 40, 10), (30, 250, 90))
 MAX_PIXELS = 9000
-
-
-def segmentor() -> keras.Model:
-    """Labels each 16 x 16 block by its colour: a convolution with weights drawn by key."""
-    inputs = keras.Input((None, None, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    model = keras.Model(inputs, keras.layers.Conv2D(3, 17, 16, padding="same")(x))
-    for index, variable in enumerate(model.variables):
-        variable.assign(generator(5, "segmentor", index).normal(0, 0.1, variable.shape))
-    return model
 
 
 def picture(height: int, width: int, number: int = 0) -> np.ndarray:
@@ -52,7 +42,14 @@ def write(path: Path, image: np.ndarray) -> Path:
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved_model")
-    export(segmentor(), folder, crop=(65, 65), class_names="abc", colours=COLOURS, max_pixels=MAX_PIXELS)
+    export(
+        networks.one_convolution(3, 16, kernel=17),
+        folder,
+        crop=(65, 65),
+        class_names="abc",
+        colours=COLOURS,
+        max_pixels=MAX_PIXELS,
+    )
     return folder
 
 

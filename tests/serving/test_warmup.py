@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from load_tf.serving import loaded, warmup
 from load_tf.serving.saved_model import export
+from tests import networks
 from tests.model_server import ModelServer
 
 pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api, of the extra dev")
@@ -27,9 +27,7 @@ def parsed(content: bytes) -> Any:
 
 @pytest.fixture(name="version", scope="module")
 def _version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    keras.utils.set_random_seed(2)
-    images = keras.Input((None, None, 3))
-    model = keras.Model(images, keras.layers.Conv2D(3, 3, strides=4, padding="same")(images))
+    model = networks.one_convolution(3)
     colours = [(0, 0, 0), (9, 9, 9), (200, 0, 0)]
     return export(model, tmp_path_factory.mktemp("model"), crop=(33, 49), class_names=["a", "b", "c"], colours=colours)
 
