@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from load_tf.discriminator.build import numbers
 from load_tf.discriminator.settings import Discriminator
-from load_tf.experiment.disk_use import discriminator_numbers
 from load_tf.storage.run_directory import ArraySource, RunDirectory
 
 XCEPTION_65 = 41_258_213
@@ -29,7 +29,7 @@ def _maps(value: int) -> ArraySource:
 
 def main() -> None:
     """Prints one table."""
-    trained, others = discriminator_numbers(Discriminator(), 21)
+    trained, others = numbers(Discriminator(), 21)
     judge = 2 * trained + others
     iteration = {"segmentor": _numbers(2 * XCEPTION_65, 1)}
     kinds = {

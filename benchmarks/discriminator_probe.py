@@ -16,6 +16,7 @@ from load_tf import commands
 from load_tf.discriminator.buffer import mask_void
 from load_tf.discriminator.conditioning import one_hot, split_by_class
 from load_tf.discriminator.grid import GridExamples
+from load_tf.discriminator.mobilenet import MobileNetDiscriminator
 from load_tf.game.game import AdversarialGame
 
 RANGES = ((-1.0, 1.0), (0.25, 1.0), (0.5, 1.0), (0.75, 1.0), (0.9, 1.0))
@@ -38,7 +39,7 @@ def ranking_accuracy(training: np.ndarray, unseen: np.ndarray) -> float:
 
 def _differences(game: AdversarialGame, examples: GridExamples, fakes: np.ndarray, low: float, high: float) -> list:
     """For every layer [N, C]: mean features of the real maps minus those of the fake ones, as in training."""
-    assert game.discriminator is not None
+    assert isinstance(game.discriminator, MobileNetDiscriminator), "the probe looks at the layers of MobileNet"
     body = game.discriminator.body
     means = [keras.ops.mean(body.get_layer(name).output, axis=(1, 2)) for name in LAYERS]
     features = keras.Model(body.input, means)

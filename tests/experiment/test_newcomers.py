@@ -18,10 +18,11 @@ import load_tf.data
 import load_tf.methods
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.dataset import SegmentationDataset
-from load_tf.discriminator.mobilenet import Discriminator
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.experiment import plan
+from load_tf.experiment import plan, registry
+from load_tf.experiment.settings import Experiment
 from load_tf.game.game import AdversarialGame, Players
 from load_tf.methods.method import Method
 from load_tf.storage.run_directory import RunDirectory
@@ -33,13 +34,10 @@ METHOD = '''
 
 import dataclasses
 
-import gin
-
 from load_tf.methods.method import Method
 from load_tf.training.segmentor import AdversarialTraining
 
 
-@gin.configurable
 @dataclasses.dataclass(frozen=True)
 class Cautious(Method):
     """The paper's objective in plain alternation, at a share of the learning rate."""
@@ -54,7 +52,6 @@ class Cautious(Method):
 DATA = '''
 """What a newcomer writes: a file in load_tf/data/."""
 
-import gin
 import numpy as np
 
 from load_tf.data.dataset import Example, ExampleList, SegmentationDataset
@@ -69,7 +66,6 @@ def draw(name: str, number: int, width: int) -> Example:
     return Example(image, label, f"{name}_{number}")
 
 
-@gin.configurable
 def bands(width: int = 12) -> SegmentationDataset:
     """Bands on dark ground."""
     sources = {
@@ -88,22 +84,23 @@ experiment.crop = (49, 49)
 
 
 @contextlib.contextmanager
-def beside(package: ModuleType, name: str, source: str, folder: Path) -> Iterator[ModuleType]:
-    """A file in a folder of load_tf's, as far as Python and gin can tell."""
+def beside(package: ModuleType, name: str, source: str, folder: Path, thing: str) -> Iterator[ModuleType]:
+    """A file in a folder of load_tf's, as far as Python can tell, and the thing in it registered as the lists' are."""
     (folder / f"{name}.py").write_text(source)
     full = f"{package.__name__}.{name}"
     paths = list(package.__path__)
     package.__path__ = [*paths, str(folder)]
-    registry = gin.config._REGISTRY
-    before = {selector for selector, _ in registry.items()}
+    known = gin.config._REGISTRY
+    before = {selector for selector, _ in known.items()}
     try:
+        module = importlib.import_module(full)
         with gin.unlock_config():
-            module = importlib.import_module(full)
+            registry.register(getattr(module, thing))
         yield module
     finally:
         package.__path__ = paths
-        for selector in {selector for selector, _ in registry.items()} - before:
-            registry.pop(selector)
+        for selector in {selector for selector, _ in known.items()} - before:
+            known.pop(selector)
         sys.modules.pop(full, None)
         vars(package).pop(name, None)
         gin.clear_config()
@@ -111,19 +108,19 @@ def beside(package: ModuleType, name: str, source: str, folder: Path) -> Iterato
 
 @pytest.fixture(name="bands")
 def _bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    with beside(load_tf.data, "bands", DATA, tmp_path) as module:
-        monkeypatch.setattr(plan, "DATASETS", (*plan.DATASETS, module.bands))
+    with beside(load_tf.data, "bands", DATA, tmp_path, "bands") as module:
+        monkeypatch.setattr(registry, "DATASETS", (*registry.DATASETS, module.bands))
         yield module
 
 
 @pytest.fixture(name="cautious")
 def _cautious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    with beside(load_tf.methods, "cautious", METHOD, tmp_path) as module:
-        monkeypatch.setattr(plan, "METHODS", (*plan.METHODS, module.Cautious))
+    with beside(load_tf.methods, "cautious", METHOD, tmp_path, "Cautious") as module:
+        monkeypatch.setattr(registry, "METHODS", (*registry.METHODS, module.Cautious))
         yield module
 
 
-def play(run_dir: Path, method: str, rate: float) -> tuple[plan.Experiment, list[dict[str, Any]], list[np.ndarray]]:
+def play(run_dir: Path, method: str, rate: float) -> tuple[Experiment, list[dict[str, Any]], list[np.ndarray]]:
     """Plays two iterations of what gin makes of the bindings; the journal, and the weights of the result."""
     gin.clear_config()
     gin.parse_config([BINDINGS, method])
@@ -165,7 +162,7 @@ def test_a_newcomers_method_plays_a_cycle_on_a_newcomers_data(
     """Named in gin like any other. A quarter of a rate is descent-ascent with a rate of a quarter, bit for bit."""
     new = "experiment.method = @Cautious()\nCautious.share = 0.25"
     made, journal, weights = play(tmp_path / "new", new, rate=0.04)
-    assert made.method == cautious.Cautious(share=0.25)
+    assert isinstance(made.method, cautious.Cautious) and made.method.share == 0.25
     assert made.dataset.name == "bands" and made.dataset.num_classes == 2
     (end,) = of(journal, "cycle_end")
     assert (end["iteration"], end["reason"]) == (2, "budget")
@@ -190,7 +187,8 @@ def test_what_is_not_in_the_list_is_not_offered(bands: ModuleType, cautious: Mod
     with pytest.raises(
         UserError, match=r"experiment\.method is 'cautious'; expected one of .*@LoAd\(\).*@Cautious\(\)"
     ):
-        plan.Experiment(bands.bands(), lambda num_classes: None, method="cautious")  # type: ignore
+        gin.parse_config([BINDINGS, "experiment.method = 'cautious'"])
+        plan.make_experiment()
 
 
 def test_a_name_of_no_file_is_refused() -> None:
