@@ -17,10 +17,10 @@ from load_tf.experiment import config
 def _main() -> None:
     commands.quiet_tensorflow()
     config.parse_gin()
-    from load_tf.experiment import plan, results
+    from load_tf.experiment import plan, scoring
 
     run_dir = Path(commands.FLAGS.run_dir) if commands.FLAGS.run_dir else None
-    results.evaluate_only(config.configured(plan.assemble), run_dir)
+    scoring.evaluate_only(config.configured(plan.assemble), run_dir)
 
 
 def main() -> None:

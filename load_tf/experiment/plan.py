@@ -57,6 +57,12 @@ class Plan:
             strategy=self.strategy,
         )
 
+    def table_evaluator(self, split: Split) -> Evaluator:
+        """What the tables are made with: several scales and mirrored images, where `Evaluation` asks for them."""
+        segmentor = self.segmentor
+        model = self.evaluation.wrap(segmentor.model, self.experiment.crop, segmentor.convention, segmentor.largest)
+        return self.evaluator(split, model)
+
     def game(
         self,
         training: Split,

@@ -12,7 +12,7 @@ from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
-from load_tf.experiment import disk_use, doubt, results
+from load_tf.experiment import disk_use, doubt, environment, results
 from load_tf.experiment.images import Data, read_data
 from load_tf.experiment.plan import Plan
 from load_tf.game import warnings
@@ -53,7 +53,7 @@ def _run(plan: Plan, run_dir: str | Path, config: str, users: Sequence[Listener]
     team = workers.of(plan.strategy)
     directory = open_run(run_dir, config, PINNED, team)
     terminal = Terminal(plan.lookahead) if team.is_chief else Silent(plan.lookahead)
-    results.write_environment(directory, plan)
+    environment.write_environment(directory, plan)
     finished = directory.state.get("phase") == "done"
     if finished and (damaged := team.agree(results.damaged(directory))):
         terminal.say(

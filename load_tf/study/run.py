@@ -13,7 +13,7 @@ from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
 from load_tf.evaluation.miou import mean_iou
-from load_tf.experiment import config, images, plan, registry, results
+from load_tf.experiment import config, images, plan, registry, scoring
 from load_tf.experiment import run as experiment
 from load_tf.methods.load import LoAd
 from load_tf.report.terminal import Terminal
@@ -71,7 +71,7 @@ def _result(
     gain = paired_bootstrap(before, after, groups=labels, seed=experiment_.seed)
     counts_before, groups = study_result.counts_by_group(counts_of(before), labels)
     counts_after, _ = study_result.counts_by_group(counts_of(after), labels)
-    sums = results.sum_timings(directory.path)
+    sums = scoring.sum_timings(directory.path)
     happened = study_result.what_happened(
         journal, goes_back=isinstance(experiment_.method, LoAd), averages=bool(assembled.players.adversarial.average)
     )

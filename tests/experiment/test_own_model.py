@@ -18,7 +18,7 @@ from PIL import Image
 import load_tf
 from load_tf.data.synthetic import synthetic
 from load_tf.errors import UserError
-from load_tf.experiment import plan, results
+from load_tf.experiment import plan, scoring
 from load_tf.experiment import run as experiment
 from tests.networks import unet
 
@@ -196,7 +196,7 @@ def test_a_transposed_unet_with_low_resolution_runs_by_gin_as_from_python(
     gin.parse_config(bindings)
     assembled = plan.assemble()
     assert assembled.segmentor.convention == load_tf.Convention("half_pixel", 4, any_crop=False)
-    results.evaluate_only(assembled, tmp_path / "evaluated")
+    scoring.evaluate_only(assembled, tmp_path / "evaluated")
     experiment.run(assembled, tmp_path / "main", "\n".join(bindings))
     assert "bilinear, half-pixel centres" in capsys.readouterr().out
     for folder in ("evaluated", "main"):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from load_tf.experiment.results import sum_timings, warnings
+from load_tf.experiment.scoring import sum_timings, warnings
 from load_tf.segmentors.segmentor import Segmentor
 
 
