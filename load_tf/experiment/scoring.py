@@ -7,7 +7,7 @@ from typing import Any
 from load_tf.data.preparation import prepare
 from load_tf.devices import workers
 from load_tf.errors import UserError
-from load_tf.evaluation.table import Table, summary, table1
+from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment.plan import Plan
 from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
