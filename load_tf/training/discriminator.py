@@ -1,4 +1,4 @@
-"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3; READING)."""
+"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3; docs/reproduction.md)."""
 
 import dataclasses
 import math
@@ -15,11 +15,14 @@ from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
 from load_tf.discriminator.conditioning import RowsOf, one_hot
 from load_tf.errors import UserError
+from load_tf.training.optimizers import apply_scaled
 
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorTraining:
-    """How the discriminator is trained before each cycle; the defaults are the paper's, where it is silent READING's.
+    """How the discriminator is trained before each cycle; the defaults are the paper's.
+
+    Where the paper is silent they are those of docs/reproduction.md.
 
     Attributes:
       batch_size: maps in a batch: 8 pairs of a real and a fake map.
@@ -196,15 +199,9 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
         gradients, sums = self.strategy.run(gradients_of, args=(part,))
         loss, count = tf.unstack(self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None), 2)
-        if self.loss_scale is None:
-            self.strategy.run(self.optimizer.apply, args=(gradients, self.discriminator.trainable_variables))
-        else:
-            local = [self.strategy.experimental_local_results(gradient)[0] for gradient in gradients]
-            finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(local))
-            # At the lowest scale what is not finite is no overflow; it shall show.
-            if finite | self.loss_scale.is_lowest():
-                self.strategy.run(self.optimizer.apply, args=(gradients, self.discriminator.trainable_variables))
-            self.loss_scale.adapt(finite)
+        apply_scaled(
+            self.strategy, self.optimizer, gradients, self.discriminator.trainable_variables, loss, self.loss_scale
+        )
         self._loss.assign_add(loss)
         self._maps.assign_add(count)
 

@@ -1,7 +1,11 @@
 """What Keras' optimizers lack."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
+
+from load_tf.devices.precision import LossScale
 
 POWER = 0.9
 """Of the polynomial decay that segmentation networks are trained with (Chen et al. 2017)."""
@@ -14,6 +18,35 @@ def polynomial_decay(
     if updates is None:
         return learning_rate
     return keras.optimizers.schedules.PolynomialDecay(learning_rate, updates, end_learning_rate=0.0, power=POWER)
+
+
+def apply_scaled(
+    strategy: tf.distribute.Strategy,
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[keras.Variable],
+    loss: tf.Tensor,
+    loss_scale: LossScale | None,
+) -> None:
+    """One step of a training that has nothing to go back to; in a graph, across replicas.
+
+    Args:
+      strategy: where the variables live.
+      optimizer: theirs.
+      gradients: of the global batch, unscaled, per replica.
+      variables: what they are of.
+      loss: float32 scalar, of the global batch.
+      loss_scale: of float16, whose overflows are passed over and lower it; None: every step is made.
+    """
+    if loss_scale is None:
+        strategy.run(optimizer.apply, args=(gradients, variables))
+    else:
+        local = [strategy.experimental_local_results(gradient)[0] for gradient in gradients]
+        finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(local))
+        # At the lowest scale what is not finite is no overflow; it shall show.
+        if finite | loss_scale.is_lowest():
+            strategy.run(optimizer.apply, args=(gradients, variables))
+        loss_scale.adapt(finite)
 
 
 class NesterovL2(keras.optimizers.SGD):

@@ -17,7 +17,7 @@ from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE, upsample
 from load_tf.training.augmentation import draw_augmentation, put_augmented
-from load_tf.training.optimizers import polynomial_decay
+from load_tf.training.optimizers import apply_scaled, polynomial_decay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +52,7 @@ class StageOne:
             raise UserError(f"StageOne.learning_rate is {self.learning_rate!r}; expected a number above 0.")
 
 
-def cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL
-) -> tuple[tf.Tensor, tf.Tensor]:
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL) -> tf.Tensor:
     """Pixel-wise cross-entropy, the first term of equation (2), void left out.
 
     Args:
@@ -63,14 +61,13 @@ def cross_entropy(
       convention: how.
 
     Returns:
-      The sum over all pixels that are not void, and their number, both float32 scalars.
+      float32 scalar, the sum over all pixels that are not void; `pixels_seen` says how many these are.
     """
     visible = labels != IGNORE_LABEL
     targets = tf.where(visible, tf.cast(labels, tf.int32), 0)
     upsampled = upsample(logits, tf.shape(labels)[1:], convention)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, upsampled)
-    weights = tf.cast(visible, tf.float32)
-    return tf.reduce_sum(losses * weights), tf.reduce_sum(weights)
+    return tf.reduce_sum(losses * tf.cast(visible, tf.float32))
 
 
 def pixels_seen(labels: tf.Tensor) -> tf.Tensor:
@@ -121,15 +118,9 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         (part,) = self.parts.divide({**batch, "pixels": pixels_seen(batch["labels"])})
         gradients, losses = self.strategy.run(self._gradients, args=(part,))
         loss = self.strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
-        if self.loss_scale is None:
-            self.strategy.run(self.optimizer.apply, args=(gradients, self.segmentor.trainable_variables))
-        else:
-            local = [self.strategy.experimental_local_results(gradient)[0] for gradient in gradients]
-            finite = tf.math.is_finite(loss) & tf.math.is_finite(tf.linalg.global_norm(local))
-            # At the lowest scale what is not finite is no overflow; it shall show.
-            if finite | self.loss_scale.is_lowest():
-                self.strategy.run(self.optimizer.apply, args=(gradients, self.segmentor.trainable_variables))
-            self.loss_scale.adapt(finite)
+        apply_scaled(
+            self.strategy, self.optimizer, gradients, self.segmentor.trainable_variables, loss, self.loss_scale
+        )
         self._loss.assign_add(loss)
         self._steps.assign_add(1.0)
 
@@ -138,7 +129,7 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         variables = [v.value for v in self.segmentor.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
             logits = tf.cast(self.segmentor(batch["images"], training=True), tf.float32)
-            total, _ = cross_entropy(logits, batch["labels"], self.convention)
+            total = cross_entropy(logits, batch["labels"], self.convention)
             # A batch of nothing but void has no pixels: 0 / 0 would make every weight NaN.
             loss = self.parts.counted(tf.math.divide_no_nan(total, batch["pixels"]), batch)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss

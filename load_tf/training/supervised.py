@@ -19,7 +19,7 @@ from load_tf.training.stage_one import StageOne, cross_entropy
 
 def mean_cross_entropy(logits: tf.Tensor, batch: Batch, convention: Convention) -> tf.Tensor:
     """This part's share of the cross-entropy per pixel of the global batch that is not void."""
-    total, _ = cross_entropy(logits, batch["truth"], convention)
+    total = cross_entropy(logits, batch["truth"], convention)
     return tf.math.divide_no_nan(total, batch["pixels"])
 
 
