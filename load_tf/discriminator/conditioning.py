@@ -1,4 +1,4 @@
-"""What the discriminator sees: the image split by class, with void masked (paper, Figure 2; READING).
+"""What the discriminator sees: the image split by class, with void masked (paper, Figure 2).
 
 `D(Y|X)` looks at `3 K` channels: for every class k the three channels of `X * Y_k`. A real map, a stored fake map and a
 live one all come through `split_by_class`; whatever tells them apart other than their labels is a leak.

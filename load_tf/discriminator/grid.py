@@ -1,7 +1,7 @@
 """The discriminator's view of a data set: images and label maps read on a coarse grid of the padded crop.
 
 The same integer pixels are read in the image, the ground truth and (by interpolating its logits there) the segmentor's
-map, so that no resizing can tell a real map from a generated one (READING, "What the discriminator sees").
+map, so that no resizing can tell a real map from a generated one.
 """
 
 import dataclasses

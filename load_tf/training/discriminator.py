@@ -1,4 +1,8 @@
-"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3; READING)."""
+"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3).
+
+What "sufficient" means, and what a batch is, the paper leaves open: docs/reproduction.md, "Where the paper leaves a
+choice open".
+"""
 
 import dataclasses
 import math
@@ -19,7 +23,10 @@ from load_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorTraining:
-    """How the discriminator is trained before each cycle; the defaults are the paper's, where it is silent READING's.
+    """How the discriminator is trained before each cycle.
+
+    Batch size, optimizer and learning rate are the paper's; the other defaults are choices that it leaves open
+    (docs/reproduction.md, "Where the paper leaves a choice open").
 
     Attributes:
       batch_size: maps in a batch: 8 pairs of a real and a fake map.

@@ -1,4 +1,4 @@
-"""The discriminator must not be able to tell real from fake by anything but the labels (READING).
+"""The discriminator must not be able to tell real from fake by anything but the labels.
 
 The null test: an oracle that knows the ground truth takes the segmentor's place. Its maps go through the whole fake
 path (padded images, logits, the grid, a file of the buffer, masking, flips) and are labelled fake. A discriminator
