@@ -114,7 +114,7 @@ def shared_ids(ids: dict[str, tuple[str, ...]]) -> list[str]:
 
 
 def draw_holdout(split: Split, count: int, seed: int) -> tuple[Split, Split]:
-    """Draws the hold-out by key, without replacement, from the sorted ids; the paper does not say how it draws.
+    """Draws the hold-out by key, without replacement, from the sorted ids (docs/reproduction.md).
 
     Args:
       split: the validation images; groups of it are drawn as a whole.

@@ -15,10 +15,7 @@ from load_tf.segmentors.folding import differentiable
 
 @dataclasses.dataclass(frozen=True)
 class Discriminator:
-    """What the discriminator is and sees.
-
-    Alpha, the grid, the dropout and the network are the paper's; the image's range and the momentum of batch norm are
-    choices that it leaves open (docs/reproduction.md, "Where the paper leaves a choice open").
+    """Its architecture; the defaults are the paper's, or where it is silent those of docs/reproduction.md.
 
     Attributes:
       alpha: width multiplier of MobileNet.

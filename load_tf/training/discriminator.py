@@ -1,8 +1,4 @@
-"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3).
-
-What "sufficient" means, and what a batch is, the paper leaves open: docs/reproduction.md, "Where the paper leaves a
-choice open".
-"""
+"""Training the discriminator on `D_t + B` "to reach sufficient accuracy" (paper, section 3; docs/reproduction.md)."""
 
 import dataclasses
 import math
@@ -23,10 +19,9 @@ from load_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorTraining:
-    """How the discriminator is trained before each cycle.
+    """How the discriminator is trained before each cycle; the defaults are the paper's.
 
-    Batch size, optimizer and learning rate are the paper's; the other defaults are choices that it leaves open
-    (docs/reproduction.md, "Where the paper leaves a choice open").
+    Where the paper is silent they are those of docs/reproduction.md.
 
     Attributes:
       batch_size: maps in a batch: 8 pairs of a real and a fake map.
