@@ -15,7 +15,7 @@ setup(
     packages=[*find_packages(include=["load_tf", "load_tf.*"]), "load_tf.configs"],
     # The folder is called gin, as users expect; as a package of that name it would shadow gin-config.
     package_dir={"load_tf.configs": "gin"},
-    package_data={"load_tf.configs": ["*.gin"], "load_tf.report": ["page/*"]},
+    package_data={"load_tf": ["py.typed"], "load_tf.configs": ["*.gin"], "load_tf.report": ["page/*"]},
     install_requires=[
         "tensorflow>=2.20,<2.21",
         "keras>=3.15,<3.16",

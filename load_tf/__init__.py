@@ -1,10 +1,26 @@
 """Lookahead adversarial semantic segmentation (LoAd) in TensorFlow 2 and Keras 3.
 
-The names below are imported when they are first used, so that `import load_tf` and `--help` do not wait for TensorFlow.
+Each name below is imported when it is first used, so that `import load_tf` and `--help` do not wait for TensorFlow.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+# What an editor and a type checker read. `_EXPORTS` says the same to Python; a test holds the two together.
+if TYPE_CHECKING:
+    from load_tf.algorithm.lookahead import Lookahead as Lookahead
+    from load_tf.data.dataset import SegmentationDataset as SegmentationDataset
+    from load_tf.data.groups import Groups as Groups
+    from load_tf.discriminator.conditioning import Sampling as Sampling
+    from load_tf.discriminator.settings import Discriminator as Discriminator
+    from load_tf.errors import UserError as UserError
+    from load_tf.experiment.own_model import run as run
+    from load_tf.segmentors.any_size import any_size as any_size
+    from load_tf.segmentors.convention import Convention as Convention
+    from load_tf.segmentors.official_checkpoint import from_official_checkpoint as from_official_checkpoint
+    from load_tf.training.discriminator import DiscriminatorTraining as DiscriminatorTraining
+    from load_tf.training.segmentor import AdversarialTraining as AdversarialTraining
+    from load_tf.training.stage_one import StageOne as StageOne
 
 __version__ = "0.1.0"
 
@@ -26,11 +42,13 @@ _EXPORTS = {
 
 __all__ = sorted(_EXPORTS)
 
+# Hidden from type checkers, to which a module with `__getattr__` has every name, misspelt ones too.
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _EXPORTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 
 def __dir__() -> list[str]:

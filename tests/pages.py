@@ -27,6 +27,17 @@ def module_commands(page: Path) -> Iterator[list[str]]:
                     yield shlex.split(part, comments=True)[2:]
 
 
+def gin_bindings(text: str) -> dict[str, str]:
+    """What gin text binds, in blocks (`Lookahead:`) or line by line: the values' text by "object.parameter"."""
+    found, block = {}, ""
+    for line in text.splitlines():
+        if opening := re.fullmatch(r"([\w/]+):\s*", line):
+            block = f"{opening[1]}."
+        elif binding := re.fullmatch(r"( *)([\w/.]+) = (.+?)(?:  # .*)?", line):
+            found[(block if binding[1] else "") + binding[2]] = binding[3]
+    return found
+
+
 def run_module(words: list[str], folder: Path) -> str:
     """Runs `python -m` with the words in a folder, as one who has installed load_tf; returns what it printed."""
     done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from load_tf.experiment import config
-from tests.pages import PAGES, ROOT, blocks, module_commands, run_module
+from tests.pages import PAGES, ROOT, blocks, gin_bindings, module_commands, run_module
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -96,8 +96,9 @@ def test_the_own_data_page_has_the_settings_of_the_folders_gin_file() -> None:
     """All but where the data are and what it is called: what the study found to help is found once."""
     page, *_ = blocks(ROOT / "docs/own_data.md", "gin")
     texts = [page, (ROOT / "gin/folder.gin").read_text()]
-    bindings = [set(re.findall(r"^(?!experiment\.name|folder)[\w.]+\.\w+ = .+$", text, re.M)) for text in texts]
-    assert bindings[0] == bindings[1] and len(bindings[0]) > 15
+    own = ("experiment.name", "folder.data_dir", "data_dir")
+    ours, template = ({k: v for k, v in gin_bindings(text).items() if k not in own} for text in texts)
+    assert ours == template and len(ours) > 15
 
 
 def test_photos_from_a_camera_are_made_upright_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

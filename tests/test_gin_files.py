@@ -14,6 +14,7 @@ from absl import flags
 from load_tf import commands
 from load_tf.experiment import config
 from load_tf.methods.method import Method
+from tests.pages import gin_bindings
 
 GIN = Path(__file__).resolve().parents[1] / "gin"
 FILES = sorted(path.name for path in GIN.glob("*.gin"))
@@ -58,6 +59,13 @@ SAME_RESULT = {
 """Parameters that `paper.gin` leaves to the file below it, and why it may."""
 
 
+MAY_DIFFER = {
+    *("AdversarialTraining.learning_rate", "AdversarialTraining.batch_size"),
+    *("Lookahead.max_fruitless_cycles", "Lookahead.max_iterations"),
+}
+"""What files of the convolutional setting have each for itself: it belongs to their data and their budget."""
+
+
 def parse(name: str, *arguments: str, over: tuple[str, ...] | None = None) -> str:
     """Parses a file over those it changes: `BASE`'s, or `over`."""
     if "gin_file" not in flags.FLAGS:
@@ -71,8 +79,12 @@ def parse(name: str, *arguments: str, over: tuple[str, ...] | None = None) -> st
     return config.parse_gin()
 
 
+def text_of(name: str) -> str:
+    return (GIN / name).read_text()
+
+
 def header(name: str) -> str:
-    lines = (GIN / name).read_text().splitlines()
+    lines = text_of(name).splitlines()
     end = next(number for number, line in enumerate(lines) if not line.startswith("#"))
     return "\n".join(line.removeprefix("#").strip() for line in lines[:end])
 
@@ -103,8 +115,37 @@ def test_the_text_is_readable(name: str) -> None:
     assert len(header(name).split()) > 15 and text.endswith("\n")
     prose = [line for line in text.splitlines() if not line.startswith("#   python")]
     assert max(map(len, prose)) <= 120
-    assert "experiment.name = " in text
+    assert "experiment.name" in gin_bindings(text)
     assert name not in BASE or BASE[name] in header(name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_header_says_source_score_time_memory_and_what_to_change(name: str) -> None:
+    """ "not measured" where nothing in the docs has measured it, but never silence."""
+    text = header(name)
+    for word in ("Source", "Expected", "Time", "Memory", "Change first"):
+        assert len(re.findall(rf"(?:^|\. ){word}: \S", text, re.M)) == 1, word
+    places = [text.index(word) for word in ("Source: ", "Expected: ", "Time: ", "Change first: ", "python -m load_tf.")]
+    assert places == sorted(places)
+
+
+def test_files_of_the_convolutional_setting_agree() -> None:
+    """It is written out in every file, so that a file can be read, copied and changed alone. This keeps them equal."""
+    texts = [text for text in map(text_of, FILES) if "architecture = 'convolutional'" in text]
+    parameters = tuple(f"{name}." for name in PAPER)
+    bound = [{key: value for key, value in gin_bindings(text).items() if key.startswith(parameters)} for text in texts]
+    shared = [{key: value for key, value in one.items() if key not in MAY_DIFFER} for one in bound]
+    assert len(texts) == 6 and len(shared[0]) == 15
+    assert all(one == shared[0] for one in shared) and all(one.keys() > MAY_DIFFER for one in bound)
+    comments = {text[: text.index("\nDiscriminator:")].rpartition("\n\n")[2] for text in texts}
+    assert len(comments) == 1 and "docs/gin_files.md" in comments.pop()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_bindings_are_read_as_gin_reads_them(name: str) -> None:
+    """`gin_bindings`, which the tests above trust, and gin's own parser."""
+    parsed = parse(name, over=())
+    assert sorted(gin_bindings(text_of(name))) == sorted(re.findall(r"^([^\s#=]+) *=", parsed, re.M))
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -59,6 +59,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
     assert folders == {"load_tf", next(folder for folder in folders if folder.endswith(".dist-info"))}
     assert sorted(name for name in names if name.endswith(".gin")) == [f"load_tf/configs/{name}" for name in GIN_FILES]
     assert {"load_tf/report/page/style.css", "load_tf/report/page/script.js"} <= set(names)
+    assert "load_tf/py.typed" in names, "type checkers read the annotations of an installed package only with it"
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "load_tf").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
     assert not [name for name in names if "test" in Path(name).name.lower()]

@@ -1,1 +1,1 @@
-"""The paper's Algorithm 1, and the control of the methods that never go back, as plain Python without tensors."""
+"""Algorithm 1 of the paper, and the control of the methods that never go back, in plain Python without tensors."""

@@ -24,6 +24,10 @@ Phase = Literal["begin", "ahead", "aggregate", "discriminator", "finished"]
 class Lookahead:
     """The parameters of Algorithm 1; the defaults are the paper's (section 4).
 
+    >>> short = Lookahead(upper=0.0, patience=5, max_iterations=10)  # two cycles; any rise is a peak
+    >>> short.patience, short.lower, Lookahead().patience
+    (5, 0.05, 50)
+
     Attributes:
       max_fruitless_cycles: `Psi`: so many cycles from one start model without a new peak end the run.
       patience: `Gamma`: adversarial iterations in a cycle at the most.

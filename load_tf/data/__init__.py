@@ -1,1 +1,1 @@
-"""Data sets: what one is, where they come from, and how images reach a network."""
+"""Data sets: what one is, the ones that come with load_tf, and how images are read, checked and prepared."""

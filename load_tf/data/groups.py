@@ -33,6 +33,14 @@ class Group(NamedTuple):
 class Groups:
     """How the group of an image is found; at least one of the three is given.
 
+    >>> names = ["seq1_f9", "seq1_f10", "seq2_f1"]
+    >>> [str(group) for group in Groups(pattern="^([^_]+)_").labels(names)]
+    ['seq1', 'seq1', 'seq2']
+    >>> [str(group) for group in Groups(table={"a": "patient 1", "b": "patient 1"}).labels(["a", "b"])]
+    ['patient 1', 'patient 1']
+    >>> [str(group) for group in Groups(pattern="^([^_]+)_", block=1).labels(names)]
+    ['seq1, block 0', 'seq1, block 1', 'seq2, block 0']
+
     Attributes:
       pattern: a regular expression that is searched in the id: its first bracket, or all that matches, is the group's
         name, e.g. "^([^_]+)_" for what stands in front of the first underscore.

@@ -1,1 +1,1 @@
-"""Where TensorFlow runs: strategies, workers that come and go, precision, and what replicas share."""
+"""Where TensorFlow runs: threads, GPUs, several machines, 16 bits, and what replicas share."""

@@ -1,1 +1,1 @@
-"""All that the discriminator is, what it is shown, and the buffer of label maps it learns from."""
+"""What the discriminator is, what it is shown, and the buffer of label maps it learns from."""

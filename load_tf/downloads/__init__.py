@@ -1,1 +1,1 @@
-"""From a checkpoint's name to its files on disk: downloads that resume, digests, and archives that cannot harm."""
+"""From a checkpoint's name to its files on disk: downloads that resume, checksums and safe unpacking."""

@@ -1,1 +1,1 @@
-"""Evaluation: confusion matrices per image, mIoU, bootstrap intervals and Table 1."""
+"""How label maps are scored: confusion matrices per image, mIoU, bootstrap intervals and Table 1."""

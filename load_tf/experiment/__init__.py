@@ -1,1 +1,1 @@
-"""From gin files, or a call in Python, and people's images to one assembled experiment, its run and its tables."""
+"""From a gin file, or a call in Python, to one assembled experiment, its run and its tables."""

@@ -77,8 +77,14 @@ def run(
 ) -> Result:
     """Plays LoAd with a segmentor; its weights become those of the best model on the hold-out.
 
-    Stop it at any time: the same call on the same folder, in a new process, goes on from the last commit, and on the
-    folder of a finished run gives its result.
+    >>> from load_tf.data.folder import folder
+    >>> model = keras.saving.load_model("mine.keras")
+    >>> photos = folder("photos")
+    >>> result = load_tf.run(model, photos.split("train"), photos.split("validation"), run_dir="runs/mine")
+    >>> result.summary["untouched"]["gain"]  # on images that neither trained nor chose the model
+
+    You can stop it at any time. The same call on the same folder, in a new process, goes on from the last commit. On
+    the folder of a finished run it gives the result of that run.
 
     Args:
       model: RGB [B, H, W, 3] in [0, 255] -> logits [B, h, w, K] (no soft-max).

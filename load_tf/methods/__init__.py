@@ -1,1 +1,1 @@
-"""Training methods: LoAd, and what a sensible person would try instead. A method is one file."""
+"""Training methods, one file each: LoAd and what it is compared with."""

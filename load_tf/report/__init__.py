@@ -1,1 +1,1 @@
-"""What a run shows of itself: figures and TensorBoard, drawn from its journal."""
+"""What a run shows, drawn from its directory: figures, the HTML page, TensorBoard and the terminal."""

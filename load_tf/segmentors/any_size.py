@@ -57,6 +57,10 @@ class CutToImages(keras.layers.Layer):
 def any_size(model: keras.Model, multiple: int = 32, largest: Size | None = None) -> keras.Model:
     """A segmentor for images of any size around one that takes multiples of some pixels; it shares its weights.
 
+    >>> unet = keras.saving.load_model("unet.keras")  # pools four times: height and width are multiples of 16
+    >>> load_tf.any_size(unet, multiple=16)(np.zeros((1, 375, 500, 3), np.float32)).shape
+    TensorShape([1, 375, 500, 21])
+
     Args:
       model: [B, H, W, 3] -> logits [B, h, w, K], where H and W are multiples of `multiple`.
       multiple: pixels, e.g. 16 for a U-Net that pools four times.

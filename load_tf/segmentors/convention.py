@@ -20,6 +20,12 @@ class Convention:
     Logits of full resolution need no kind of their own: between equal sizes both kinds of up-sampling are exactly the
     identity.
 
+    >>> Convention(multiple=32).padded_size(375, 500, crop=(32, 32))  # a Keras network that halves five times
+    (384, 512)
+    >>> official = Convention("aligned", multiple=16, offset=1)
+    >>> official.padded_size(375, 500, crop=(513, 513)), official.sizes
+    ((513, 513), '16 k + 1')
+
     Attributes:
       upsampling: "aligned", the first and last logits lie on the first and last pixel, as in the official graph;
         "half_pixel", a logit lies in the middle of the pixels it stands for, as in Keras and `tf.image.resize`.

@@ -113,6 +113,10 @@ class FrozenGraphWeights:
 def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_classes: int | None = None) -> keras.Model:
     """The official DeepLab of a checkpoint; which network it is, is read from its variables.
 
+    >>> model = load_tf.from_official_checkpoint("mobilenetv2_coco_voc_trainaug")  # downloaded to ./checkpoints
+    >>> model.output_shape
+    (None, None, None, 21)
+
     Every variable of the model is filled and every variable of the checkpoint is used, or there is an error that names
     them. Momentum slots, exponential averages and `global_step` are not the model's.
 

@@ -1,1 +1,1 @@
-"""Serving: a segmentor as a SavedModel that needs nothing but TensorFlow, and labelling of images with one."""
+"""A segmentor as a SavedModel or a TFLite file that needs nothing but TensorFlow, and labelling images with it."""

@@ -1,1 +1,1 @@
-"""What survives a kill: a run's directory, its one commit point, and the small writer of arrays under it."""
+"""What survives a kill: a run's directory, its one commit point, and the array files under it."""

@@ -1,1 +1,1 @@
-"""Methods and settings side by side: runs of their own processes, and the table that compares them."""
+"""Methods and settings side by side: a process for every run, and the table that compares them."""

@@ -1,1 +1,1 @@
-"""Training: Stage 1, the discriminator, the segmentor against it. One trainer each, its inner loop orbit's."""
+"""How the networks are trained: stage 1, the discriminator, and the segmentor against it."""

@@ -21,6 +21,7 @@ from load_tf.errors import UserError
 from load_tf.experiment import plan, scoring
 from load_tf.experiment import run as experiment
 from tests.networks import unet
+from tests.pages import gin_bindings
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (48, 64)
@@ -314,8 +315,8 @@ def readme_snippet() -> str:
 
 def parameters_in(gin_file: str, name: str) -> dict[str, Any]:
     """What a shipped file binds of an object."""
-    lines = re.findall(rf"^{name}\.(\w+) = (.+)$", (ROOT / "gin" / gin_file).read_text(), re.M)
-    return {parameter: ast.literal_eval(value) for parameter, value in lines}
+    bound = gin_bindings((ROOT / "gin" / gin_file).read_text()).items()
+    return {key.removeprefix(f"{name}."): ast.literal_eval(value) for key, value in bound if key.startswith(f"{name}.")}
 
 
 def test_the_readme_snippet_is_short_and_runs(
