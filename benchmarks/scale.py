@@ -1,4 +1,4 @@
-"""The cost model of docs/scale.md: what a run of another size takes, from the rates of one that was made.
+"""The cost model of docs/notes/scale.md: what a run of another size takes, from the rates of one that was made.
 
 python -m benchmarks.scale RUN_DIR [IMAGES HOLDOUT VALIDATION]
 
