@@ -1,6 +1,7 @@
 """The one kind of error that is the user's to mend."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -19,3 +20,40 @@ class UserError(Exception):
     def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.faults = tuple(faults) or (message,)
+
+
+def check(settings: object, *names: str, allowed: Callable[[Any], bool], expected: str) -> None:
+    """Checks fields of a dataclass, in its `__post_init__`: "StageOne.epochs is 0; expected a whole number above 0."
+
+    Args:
+      settings: the dataclass, whose class begins the sentence.
+      *names: its fields.
+      allowed: whether a value is one.
+      expected: what is, the end of the sentence.
+
+    Raises:
+      UserError: naming the first field whose value is not allowed.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if not allowed(value):
+            raise UserError(f"{type(settings).__name__}.{name} is {value!r}; expected {expected}.")
+
+
+def check_whole(settings: object, *names: str, least: int = 1, expected: str = "a whole number above 0") -> None:
+    """As `check`: fields that must be an int of at least `least`."""
+    check(settings, *names, allowed=lambda value: isinstance(value, int) and value >= least, expected=expected)
+
+
+def check_number(settings: object, *names: str, zero: bool = False) -> None:
+    """As `check`: fields that must be an int or a float above 0; with `zero` also 0."""
+
+    def allowed(value: Any) -> bool:
+        return isinstance(value, int | float) and (value > 0 or (zero and value == 0))
+
+    check(settings, *names, allowed=allowed, expected="a number of at least 0" if zero else "a number above 0")
+
+
+def check_choice(settings: object, name: str, *choices: str) -> None:
+    """As `check`: a field that must be one of a few names."""
+    check(settings, name, allowed=lambda value: value in choices, expected=" or ".join(map(repr, choices)))

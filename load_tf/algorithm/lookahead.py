@@ -12,7 +12,7 @@ import dataclasses
 import math
 from typing import Any, Literal, Protocol
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check, check_whole
 
 MAX_NON_FINITE_CYCLES = 3
 """Cycles in a row that may end on a non-finite update before the run stops with advice."""
@@ -51,23 +51,21 @@ class Lookahead:
     peak_test: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_fruitless_cycles", "patience", "max_buffer_sets"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"Lookahead.{name} is {value!r}; expected a whole number of at least 1.")
-        for name in ("max_cycles", "max_iterations"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UserError(f"Lookahead.{name} is {value!r}; expected None or a whole number of at least 1.")
-        if not isinstance(self.upper, int | float) or not 0 <= self.upper < 1:
-            raise UserError(f"Lookahead.upper is {self.upper!r}; expected an mIoU as a fraction, in [0, 1).")
-        if not isinstance(self.lower, int | float) or not 0 < self.lower < 1:
-            raise UserError(
-                f"Lookahead.lower is {self.lower!r}; expected an mIoU as a fraction, in (0, 1): a cycle goes on while "
-                "mIoU is above the start model's less this, so with 0 it would end before its first update."
-            )
-        if self.peak_test is not None and not 0.5 <= self.peak_test < 1:
-            raise UserError(f"Lookahead.peak_test is {self.peak_test!r}; expected None or a share in [0.5, 1).")
+        whole = "a whole number of at least 1"
+        check_whole(self, "max_fruitless_cycles", "patience", "max_buffer_sets", expected=whole)
+        bounds = [name for name in ("max_cycles", "max_iterations") if getattr(self, name) is not None]
+        check_whole(self, *bounds, expected=f"None or {whole}")
+        within = "an mIoU as a fraction, in"
+        check(self, "upper", allowed=lambda v: isinstance(v, int | float) and 0 <= v < 1, expected=f"{within} [0, 1)")
+        why = "a cycle goes on while mIoU is above the start model's less this, so with 0 it would end before its first"
+        check(
+            self,
+            "lower",
+            allowed=lambda value: isinstance(value, int | float) and 0 < value < 1,
+            expected=f"{within} (0, 1): {why} update",
+        )
+        share = "None or a share in [0.5, 1)"
+        check(self, "peak_test", allowed=lambda value: value is None or 0.5 <= value < 1, expected=share)
 
 
 @dataclasses.dataclass

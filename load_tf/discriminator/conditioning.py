@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from load_tf.discriminator.grid import Size, grid_points
-from load_tf.errors import UserError
+from load_tf.errors import check
 from load_tf.segmentors.convention import OFFICIAL, Convention
 
 IMAGE_RANGE = (0.25, 1.0)
@@ -36,8 +36,7 @@ class Sampling:
     gumbel_noise: bool = True
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise UserError(f"Sampling.temperature is {self.temperature!r}; expected a number above 0.")
+        check(self, "temperature", allowed=lambda value: value > 0, expected="a number above 0")
 
 
 class RowsOf(NamedTuple):

@@ -11,7 +11,7 @@ from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
 from load_tf.data.dataset import Subset
 from load_tf.discriminator.conditional import ConditionalDiscriminator
-from load_tf.errors import UserError
+from load_tf.errors import check, check_whole
 from load_tf.methods.method import Arena, Supervised, Trainer
 from load_tf.training.calibration import Calibrator
 from load_tf.training.segmentor import AdversarialTraining
@@ -37,11 +37,8 @@ class ClassConstants(Supervised):
     title = "class constants"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"ClassConstants.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
-        if not 0 < self.gain <= 1:
-            raise UserError(f"ClassConstants.gain is {self.gain!r}; expected a number in (0, 1].")
+        check_whole(self, "steps", "every")
+        check(self, "gain", allowed=lambda value: 0 < value <= 1, expected="a number in (0, 1]")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         images = Subset(arena.training, tuple(range(0, len(arena.training), self.every)))

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Literal
 
 from load_tf.discriminator.conditional import ConditionalDiscriminator
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check_choice
 from load_tf.methods.method import Arena, Supervised, Trainer
 from load_tf.training.supervised import SupervisedTrainer
 
@@ -28,8 +28,7 @@ class CrossEntropyOnly(Supervised):
     title = "cross-entropy only"
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("constant", "decay"):
-            raise UserError(f"{type(self).__name__}.schedule is {self.schedule!r}; expected 'constant' or 'decay'.")
+        check_choice(self, "schedule", "constant", "decay")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         return SupervisedTrainer(*self.training_arguments(arena))

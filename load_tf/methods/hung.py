@@ -8,7 +8,8 @@ import keras
 
 from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.settings import Discriminator
-from load_tf.methods.luc import SOFT_MAX, refuse_negative
+from load_tf.errors import check_number
+from load_tf.methods.luc import SOFT_MAX
 from load_tf.methods.method import Arena, Trainer
 from load_tf.methods.step_by_step import StepByStep
 from load_tf.training.discriminator import DiscriminatorTraining
@@ -54,10 +55,8 @@ class HungEtAl(StepByStep):
     title = "Hung et al."
 
     def __post_init__(self) -> None:
-        for name in ("weight", "weight_decay"):
-            refuse_negative(self, name)
-        for name in ("learning_rate", "discriminator_learning_rate"):
-            refuse_negative(self, name, zero=False)
+        check_number(self, "weight", "weight_decay", zero=True)
+        check_number(self, "learning_rate", "discriminator_learning_rate")
 
     def adversarial_training(self, settings: AdversarialTraining) -> AdversarialTraining:
         return dataclasses.replace(

@@ -3,7 +3,7 @@
 import dataclasses
 
 from load_tf.discriminator.conditional import ConditionalDiscriminator
-from load_tf.errors import UserError
+from load_tf.errors import check, check_whole
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.method import Arena, Trainer
 from load_tf.training.lookahead_optimizer import LookaheadOptimizerTrainer
@@ -27,10 +27,8 @@ class LookaheadOptimizer(CrossEntropyOnly):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.k, int) or self.k < 1:
-            raise UserError(f"LookaheadOptimizer.k is {self.k!r}; expected a whole number above 0.")
-        if not 0 < self.alpha <= 1:
-            raise UserError(f"LookaheadOptimizer.alpha is {self.alpha!r}; expected a number in (0, 1].")
+        check_whole(self, "k")
+        check(self, "alpha", allowed=lambda value: 0 < value <= 1, expected="a number in (0, 1]")
 
     def copies(self, settings: AdversarialTraining) -> int:
         return super().copies(settings) + 1

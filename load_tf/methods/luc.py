@@ -7,8 +7,8 @@ import keras
 
 from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
-from load_tf.errors import UserError
-from load_tf.methods.method import Arena, Method, Trainer
+from load_tf.errors import check_number
+from load_tf.methods.method import Arena, Trainer
 from load_tf.methods.step_by_step import StepByStep
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
@@ -40,8 +40,8 @@ class LucEtAl(StepByStep):
     title = "Luc et al."
 
     def __post_init__(self) -> None:
-        refuse_negative(self, "weight")
-        refuse_negative(self, "discriminator_learning_rate", zero=False)
+        check_number(self, "weight", zero=True)
+        check_number(self, "discriminator_learning_rate")
 
     def adversarial_training(self, settings: AdversarialTraining) -> AdversarialTraining:
         return dataclasses.replace(settings, saturating=False, clip_norm=None)
@@ -55,15 +55,3 @@ class LucEtAl(StepByStep):
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         make = functools.partial(StepByStepHybridTrainer, weight=self.weight)
         return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)
-
-
-def refuse_negative(method: Method, name: str, zero: bool = True) -> None:
-    """Checks a field.
-
-    Raises:
-      UserError: if it is no number of at least 0 (above 0 unless `zero`).
-    """
-    value = getattr(method, name)
-    if not isinstance(value, int | float) or not (value >= 0 if zero else value > 0):
-        expected = "a number of at least 0" if zero else "a number above 0"
-        raise UserError(f"{type(method).__name__}.{name} is {value!r}; expected {expected}.")

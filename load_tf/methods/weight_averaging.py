@@ -7,7 +7,7 @@ to be computed again for the average, as SWA otherwise has to.
 import dataclasses
 from collections.abc import Callable
 
-from load_tf.errors import UserError
+from load_tf.errors import check
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.training.segmentor import AdversarialTraining
 
@@ -25,8 +25,7 @@ class EMA(CrossEntropyOnly):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.decay < 1:
-            raise UserError(f"EMA.decay is {self.decay!r}; expected a number in [0, 1).")
+        check(self, "decay", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
 
     def averaging(self, settings: AdversarialTraining) -> Callable[[int], float] | None:
         return lambda iterations: 1 - self.decay

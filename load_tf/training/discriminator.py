@@ -14,7 +14,7 @@ from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
 from load_tf.discriminator.conditioning import RowsOf, one_hot
-from load_tf.errors import UserError
+from load_tf.errors import check, check_choice, check_number, check_whole
 from load_tf.training.optimizers import apply_scaled
 
 
@@ -55,24 +55,16 @@ class DiscriminatorTraining:
     keep_weights: bool = True
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("adagrad", "adam"):
-            raise UserError(f"DiscriminatorTraining.optimizer is {self.optimizer!r}; expected 'adagrad' or 'adam'.")
-        if self.monitor not in ("loss", "pair_accuracy"):
-            raise UserError(f"DiscriminatorTraining.monitor is {self.monitor!r}; expected 'loss' or 'pair_accuracy'.")
-        if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
-            raise UserError(
-                f"DiscriminatorTraining.learning_rate is {self.learning_rate!r}; expected a number above 0."
-            )
-        if not isinstance(self.initial_accumulator, int | float) or not 0 <= self.initial_accumulator < math.inf:
-            raise UserError(
-                f"DiscriminatorTraining.initial_accumulator is {self.initial_accumulator!r}; "
-                "expected a finite number of at least 0."
-            )
-        for name in ("batch_size", "patience", "max_epochs"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(
-                    f"DiscriminatorTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0."
-                )
+        check_choice(self, "optimizer", "adagrad", "adam")
+        check_choice(self, "monitor", "loss", "pair_accuracy")
+        check_number(self, "learning_rate")
+        check(
+            self,
+            "initial_accumulator",
+            allowed=lambda value: isinstance(value, int | float) and 0 <= value < math.inf,
+            expected="a finite number of at least 0",
+        )
+        check_whole(self, "batch_size", "patience", "max_epochs")
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         if self.optimizer == "adam":

@@ -14,7 +14,7 @@ import tensorflow as tf
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, take_global_gradients
 from load_tf.discriminator.grid import Size
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check, check_number, check_whole
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import differentiable
 from load_tf.training.checkpointing import CheckpointedNetwork
@@ -58,18 +58,11 @@ class AdversarialTraining:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "updates_per_iteration", "accumulate"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(
-                    f"AdversarialTraining.{name} is {getattr(self, name)!r}; expected a whole number above 0."
-                )
-        if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
-            raise UserError(f"AdversarialTraining.learning_rate is {self.learning_rate!r}; expected a number above 0.")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise UserError(f"AdversarialTraining.clip_norm is {self.clip_norm!r}; expected None or a number above 0.")
-        for name in ("momentum", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"AdversarialTraining.{name} is {getattr(self, name)!r}; expected a number in [0, 1).")
+        check_whole(self, "batch_size", "updates_per_iteration", "accumulate")
+        check_number(self, "learning_rate")
+        above_0 = "None or a number above 0"
+        check(self, "clip_norm", allowed=lambda value: value is None or value > 0, expected=above_0)
+        check(self, "momentum", "average", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
 
 
 class SegmentorTrainer(orbit.StandardTrainer):

@@ -12,7 +12,7 @@ from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.buffer import stream
 from load_tf.discriminator.grid import Size
-from load_tf.errors import UserError
+from load_tf.errors import check_number, check_whole
 from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import PADDING_VALUE, upsample
@@ -43,13 +43,9 @@ class StageOne:
     clip_norm: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"StageOne.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
-        if not isinstance(self.shift, int) or self.shift < 0:
-            raise UserError(f"StageOne.shift is {self.shift!r}; expected a whole number of pixels, at least 0.")
-        if not isinstance(self.learning_rate, int | float) or not self.learning_rate > 0:
-            raise UserError(f"StageOne.learning_rate is {self.learning_rate!r}; expected a number above 0.")
+        check_whole(self, "epochs", "batch_size")
+        check_whole(self, "shift", least=0, expected="a whole number of pixels, at least 0")
+        check_number(self, "learning_rate")
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL) -> tf.Tensor:
