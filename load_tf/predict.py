@@ -71,9 +71,9 @@ def _label_video(segmentor: "LoadedSegmentor", video: Path) -> None:
 
 def _label_images(segmentor: "LoadedSegmentor", images: list[Path]) -> int:
     """Labels image files; returns the exit status."""
-    from load_tf.serving import predict
+    from load_tf.serving import label_files
 
-    result = predict.predict(
+    result = label_files.predict(
         segmentor,
         images,
         FLAGS.output,

@@ -125,6 +125,6 @@ def test_a_config_imports_nothing(line: str) -> None:
 
 
 def test_results_of_predict_hold_no_pickle() -> None:
-    from load_tf.serving.predict import _npy
+    from load_tf.serving.label_files import _npy
 
     assert np.load(io.BytesIO(_npy(np.ones((2, 3), np.float32))), allow_pickle=False).shape == (2, 3)

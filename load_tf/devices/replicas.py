@@ -153,7 +153,7 @@ def _global_moments(
     return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, flag * tf.reduce_sum(squares, axes)) / count
 
 
-def deal(items: Sequence[T], hands: int) -> list[Sequence[T]]:
+def in_turns(items: Sequence[T], hands: int) -> list[Sequence[T]]:
     """Items in turns of one for each hand; the last turn may be short."""
     return [items[start : start + hands] for start in range(0, len(items), hands)]
 

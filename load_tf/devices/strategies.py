@@ -96,12 +96,12 @@ def _multi_worker(addresses: list[str], index: int) -> tf.distribute.Strategy:
         )
     if addresses[1:]:
         presence.wait_for_all(addresses, index)
-        _bear_pauses(json.loads(os.environ["TF_CONFIG"])["cluster"])
+        _tolerate_pauses(json.loads(os.environ["TF_CONFIG"])["cluster"])
     with interruption.left_to_the_system(presence.START_SECONDS):
         return _made(tf.distribute.MultiWorkerMirroredStrategy, "the workers of TF_CONFIG")
 
 
-def _bear_pauses(cluster: dict[str, list[str]]) -> None:
+def _tolerate_pauses(cluster: dict[str, list[str]]) -> None:
     """Has TensorFlow give up a worker without a heartbeat later than `Workers.watched` does, which can say whom."""
     if context.context().coordination_service is not None:
         return

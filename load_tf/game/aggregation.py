@@ -6,7 +6,7 @@ import tensorflow as tf
 from load_tf.algorithm.lookahead import State
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices import workers
-from load_tf.devices.replicas import deal, on_each_replica
+from load_tf.devices.replicas import in_turns, on_each_replica
 from load_tf.discriminator.buffer import LabelMapSet
 from load_tf.discriminator.grid import GridExamples, Size, read_grid_examples
 from load_tf.evaluation.evaluator import Evaluator
@@ -114,7 +114,7 @@ class Aggregation:
         grid, size = self._grid, self._batch_size
         maps = np.zeros((len(split), grid, grid), np.uint8)
         starts = range(0, len(split), size)[self._workers.index :: self._workers.count]
-        for turn in progress(deal(starts, self._workers.local_replicas), description, unit="batch"):
+        for turn in progress(in_turns(starts, self._workers.local_replicas), description, unit="batch"):
             batches_ = []
             for start in turn:
                 rows = range(start, min(start + size, len(split)))

@@ -10,8 +10,8 @@ import numpy as np
 
 from load_tf.errors import UserError
 from load_tf.progress import progress
+from load_tf.serving.label_files import OVERLAY_OPACITY, overlay
 from load_tf.serving.loaded import LoadedSegmentor
-from load_tf.serving.predict import OVERLAY_OPACITY, overlay
 
 
 @dataclasses.dataclass(frozen=True)

@@ -209,7 +209,7 @@ def test_what_comes_back_labels_large_photos_and_loads_without_us(
     played: tuple[Any, Path, keras.Model], tmp_path: Path
 ) -> None:
     from load_tf.serving import loaded
-    from load_tf.serving.predict import predict
+    from load_tf.serving.label_files import predict
 
     result, folder, _ = played
     segmentor = loaded.load(folder / "saved_model")
@@ -252,7 +252,7 @@ class OneSize(keras.Model):
 
 def test_a_network_of_one_size_says_so_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from load_tf.serving import loaded
-    from load_tf.serving.predict import predict
+    from load_tf.serving.label_files import predict
 
     small = {**SMALL, "lookahead": load_tf.Lookahead(max_cycles=1, patience=1)}
     result = load_tf.run(OneSize(), pairs("train"), pairs("validation"), run_dir=tmp_path / "run", **small)

@@ -17,8 +17,8 @@ from load_tf.data.files import IMAGE_EXTENSIONS
 from load_tf.errors import UserError
 from load_tf.randomness import generator
 from load_tf.serving.image_files import SUFFIXES, find_images, output_files
+from load_tf.serving.label_files import overlay, palette_png, predict
 from load_tf.serving.loaded import LoadedSegmentor, load
-from load_tf.serving.predict import overlay, palette_png, predict
 from load_tf.serving.saved_model import export
 from tests import networks
 
