@@ -1,1 +1,1 @@
-"""The game that Algorithm 1 plays, with real networks: segmentor, discriminator, buffer and what is watched."""
+"""The game that Algorithm 1 plays, with real networks: segmentor, discriminator, buffer, and what is watched."""
