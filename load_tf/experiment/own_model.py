@@ -72,7 +72,7 @@ def run(
     evaluation_batch_size: int = 4,
     deterministic: bool = True,
 ) -> Result:
-    """Plays LoAd with a segmentor; its weights become those of the best model on the hold-out.
+    """Runs LoAd on a segmentor, which then has the weights of the best model on the hold-out.
 
     >>> from load_tf.data.folder import folder
     >>> model = keras.saving.load_model("mine.keras")
