@@ -12,6 +12,7 @@ from PIL import Image
 
 from load_tf.experiment import config
 from tests.pages import PAGES, ROOT, blocks, gin_bindings, module_commands, run_module
+from tests.test_floors import FLOORS
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -65,6 +66,55 @@ def test_links_lead_somewhere(name: str) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.+)$", target.read_text(), re.M)
             assert anchor in [re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])
+def test_python_files_named_in_the_docs_exist(name: str) -> None:
+    """`discriminator/grid.py` or `grid.py`; the changes may also name what is gone."""
+    files = [path.as_posix() for folder in ("load_tf", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / name).read_text()))
+    assert [file for file in named if not any(path.endswith(f"/{file}") for path in files)] == []
+
+
+def rooms_of(page: str) -> list[tuple[int, list[str], set[str]]]:
+    """The table of architecture.md: a row's floor, its rooms, and the modules it names."""
+    rows, floor = [], 0
+    for number, rooms, modules in re.findall(
+        r"^\| (\d*) ?\| (`.+?) \| (.+) \|$", page.partition("\n## What must")[0], re.M
+    ):
+        floor = int(number or floor)
+        names = [room.removesuffix("/").removesuffix(".py") for room in re.findall(r"`([^`]+)`", rooms)]
+        rows.append((floor, names, set(re.findall(r"`([a-z_]+)`", modules))))
+    return rows
+
+
+def faults_of_the_rooms(page: str) -> list[str]:
+    """Where the table differs from `test_floors.py` and the code. A row of more than three modules names all."""
+    rows = rooms_of(page)
+    floors = {floor: [room for other, rooms, _ in rows for room in rooms if other == floor] for floor, *_ in rows}
+    faults = [] if floors == {number: list(rooms) for number, rooms in enumerate(FLOORS, 1)} else [f"floors: {floors}"]
+    for _, (room, *others), named in rows:
+        modules = {path.stem for path in (ROOT / "load_tf" / room).glob("*.py")} - {"__init__"}
+        if modules and not others:
+            faults += [f"{room} has no {module}" for module in sorted(named - modules)]
+            faults += [f"{room} has {module}" for module in sorted(modules - named) if len(named) > 3]
+    return faults
+
+
+def test_the_architecture_page_has_the_rooms_and_modules_of_the_code() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    assert faults_of_the_rooms(page) == []
+    assert faults_of_the_rooms(page.replace("`judge`", "`jugde`")) == ["game has no jugde", "game has judge"]
+    (fault,) = faults_of_the_rooms(page.replace("| 6 | `methods/`", "| 7 | `methods/`"))
+    assert fault.startswith("floors: ")
+
+
+def test_the_lists_a_newcomer_adds_a_line_to_exist() -> None:
+    section = (ROOT / "docs/architecture.md").read_text().partition("## Where to add things")[2]
+    lists = re.findall(r"`([A-Z]+)` in `([\w/]+\.py)`", section)
+    assert {name for name, _ in lists} >= {"SEGMENTORS", "KINDS", "SECTIONS"}
+    for name, file in lists:
+        assert re.search(rf"^{name}\b.* = ", (ROOT / "load_tf" / file).read_text(), re.M), f"{name} in {file}"
 
 
 def test_every_gin_file_is_explained() -> None:

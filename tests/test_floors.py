@@ -99,6 +99,7 @@ def test_every_room_says_in_one_sentence_what_it_is_for() -> None:
         docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
         first = docstring.split("\n\n")[0]
         assert first.endswith(".") and 4 <= len(first.split()) <= 40, f"{path}: {first!r}"
+        assert ". " not in first and (first == docstring or path.parent.name == "load_tf"), f"{path}: {docstring!r}"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from absl import flags
 from load_tf import commands
 from load_tf.experiment import config
 from load_tf.methods.method import Method
-from tests.pages import gin_bindings
+from tests.pages import PAGES, gin_bindings
 
 GIN = Path(__file__).resolve().parents[1] / "gin"
 FILES = sorted(path.name for path in GIN.glob("*.gin"))
@@ -127,6 +127,16 @@ def test_the_header_says_source_score_time_memory_and_what_to_change(name: str) 
         assert len(re.findall(rf"(?:^|\. ){word}: \S", text, re.M)) == 1, word
     places = [text.index(word) for word in ("Source: ", "Expected: ", "Time: ", "Change first: ", "python -m load_tf.")]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_scores_and_times_in_a_header_are_those_of_the_docs(name: str) -> None:
+    """A number that is measured anew has to change here, too."""
+    text = header(name)
+    claimed = text[text.index("Expected: ") : text.index("Change first: ")]
+    pages = " ".join(re.sub(r"\s+", " ", page.read_text()) for page in PAGES)
+    scores, times = re.findall(r"\d+\.\d+", claimed), re.findall(r"\d+ (?:minutes|hours)", claimed)
+    assert [number for number in (*scores, *times) if number not in pages] == []
 
 
 def test_files_of_the_convolutional_setting_agree() -> None:

@@ -29,13 +29,13 @@ class Lookahead:
     (5, 0.05, 50)
 
     Attributes:
-      max_fruitless_cycles: `Psi`: so many cycles from one start model without a new peak end the run.
-      patience: `Gamma`: adversarial iterations in a cycle at the most.
+      max_fruitless_cycles: `Psi`: the run ends after this many cycles in a row without a new peak.
+      patience: `Gamma`: the most adversarial iterations in a cycle.
       upper: `beta_u`, in mIoU as a fraction: a peak must be better than the start model by more than this.
       lower: `beta_l`, in mIoU as a fraction, above 0: a cycle ends when it has fallen this far below the start model.
-      max_buffer_sets: `B_max`: label map sets the aggregation buffer holds at the most.
-      max_cycles: ends the run after so many cycles, fruitless or not; None, as in the paper, for no such bound.
-      max_iterations: ends the run after so many adversarial iterations over all cycles: a budget that other methods
+      max_buffer_sets: `B_max`: the most label map sets in the aggregation buffer.
+      max_cycles: the run ends after this many cycles, fruitless or not; None, as in the paper, for no such bound.
+      max_iterations: the run ends after this many adversarial iterations over all cycles, a budget that other methods
         can be given, too; None, as in the paper, for no such bound.
       peak_test: a peak must also be better than the start model in this share of paired bootstrap draws over the
         hold-out images, in [0.5, 1); None, as in the paper, for no such test.

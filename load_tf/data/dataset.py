@@ -47,8 +47,7 @@ class SegmentationDataset:
       class_names: K names; the label k is `class_names[k]`.
       colours: K RGB triples in [0, 255].
       sources: for every split, a function that opens it.
-      groups: how images are found that belong together; for splits that do not bring groups of their own. None: no two
-        do.
+      groups: how to find which images belong together, for splits that bring no groups of their own. None: no two do.
     """
 
     name: str

@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """How the group of an image is found; at least one of the three is given.
+    """How to find the group of an image: by a pattern, a table, or blocks. At least one of the three is given.
 
     >>> names = ["seq1_f9", "seq1_f10", "seq2_f1"]
     >>> [str(group) for group in Groups(pattern="^([^_]+)_").labels(names)]
@@ -46,8 +46,8 @@ class Groups:
         name, e.g. "^([^_]+)_" for what stands in front of the first underscore.
       table: a file with a line "id,group" for every image (tab instead of comma in a .tsv; a first line "id,group" is
         passed over), or the group's name by id. Not with `pattern`.
-      block: so many consecutive ids are a group, in the order of the ids with numbers by value; inside every group of
-        `pattern` or `table` if one is given, so that no block has images of two of them.
+      block: this many consecutive ids are a group; ids are ordered with numbers by value. With `pattern` or `table`
+        every block stays inside one of their groups.
     """
 
     pattern: str | None = None

@@ -75,7 +75,7 @@ def run(
     deterministic: bool = True,
     on_event: Callable[[dict[str, Any]], object] | None = None,
 ) -> Result:
-    """Plays LoAd with a segmentor; its weights become those of the best model on the hold-out.
+    """Runs LoAd on a segmentor, which then has the weights of the best model on the hold-out.
 
     >>> from load_tf.data.folder import folder
     >>> model = keras.saving.load_model("mine.keras")

@@ -55,7 +55,7 @@ class CutToImages(keras.layers.Layer):
 
 
 def any_size(model: keras.Model, multiple: int = 32, largest: Size | None = None) -> keras.Model:
-    """A segmentor for images of any size around one that takes multiples of some pixels; it shares its weights.
+    """Wraps a segmentor that takes multiples of some pixels, so that it takes images of any size; weights are shared.
 
     >>> unet = keras.saving.load_model("unet.keras")  # pools four times: height and width are multiples of 16
     >>> load_tf.any_size(unet, multiple=16)(np.zeros((1, 375, 500, 3), np.float32)).shape
@@ -64,9 +64,9 @@ def any_size(model: keras.Model, multiple: int = 32, largest: Size | None = None
     Args:
       model: [B, H, W, 3] -> logits [B, h, w, K], where H and W are multiples of `multiple`.
       multiple: pixels, e.g. 16 for a U-Net that pools four times.
-      largest: height and width of the largest images. If it is given, all are padded to it (to the multiple above it),
-        for networks that can't be traced with an unknown size, such as those with bilinear `UpSampling2D` layers;
-        larger images are an error then.
+      largest: height and width of the largest images, for networks that can't be traced with an unknown size, such as
+        those with bilinear `UpSampling2D` layers. All images then are padded to it (to the multiple above it), and
+        larger ones are an error.
 
     Returns:
       [B, H, W, 3] -> float32 logits [B, H, W, K].

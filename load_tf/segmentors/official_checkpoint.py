@@ -111,7 +111,7 @@ class FrozenGraphWeights:
 
 
 def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_classes: int | None = None) -> keras.Model:
-    """The official DeepLab of a checkpoint; which network it is, is read from its variables.
+    """Loads an official DeepLab checkpoint as a Keras model; its variables say which network it is.
 
     >>> model = load_tf.from_official_checkpoint("mobilenetv2_coco_voc_trainaug")  # downloaded to ./checkpoints
     >>> model.output_shape

@@ -32,14 +32,14 @@ class DiscriminatorTraining:
         weight's sum is small beside it, a step is SGD's with a rate of `learning_rate / sqrt(initial_accumulator)`.
       union: the literal union of all maps, in place of pairs.
       sufficient_accuracy: pair accuracy on the hold-out at which training stops; the epoch that has it is kept.
-      monitor: what says which of the others is best, on the hold-out: "loss", or "pair_accuracy", and of those with
-        equal accuracy the one with the lowest loss. The loss also punishes logits that are off for both maps of an
-        image, which few training images leave undetermined: it can rise while the ranking, which the segmentor learns
-        from, still improves (docs/discriminator.md).
-      patience: epochs in which none may be better than the best so far.
-      max_epochs: at the most, before each cycle.
-      first_max_epochs: the same before the first cycle, when it knows nothing; None: as `max_epochs`.
-      keep_weights: it goes on from the weights (and accumulators) it had; False: it starts anew before each cycle.
+      monitor: how the best epoch is chosen on the hold-out where none is sufficient: by the lowest "loss", or by the
+        highest "pair_accuracy" (of equal ones the lowest loss). The loss also counts logits that are off for both maps
+        of an image, so with few training images it can rise while the ranking, which the segmentor learns from, still
+        improves (docs/discriminator.md).
+      patience: training stops after this many epochs without a better one.
+      max_epochs: the most epochs before each cycle.
+      first_max_epochs: the most epochs before the first cycle, when the network is untrained; None: as `max_epochs`.
+      keep_weights: True: training goes on from the weights and accumulators of the cycle before. False: it starts anew.
     """
 
     batch_size: int = 16

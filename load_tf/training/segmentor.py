@@ -28,21 +28,21 @@ class AdversarialTraining:
     """The segmentor's updates in stage 2; the defaults are the paper's (section 4).
 
     Attributes:
-      batch_size: images in an update (5: what fitted the paper's 16 GB).
+      batch_size: images in an update; 5 is what fitted into the paper's 16 GB.
       learning_rate: of SGD.
       momentum: of SGD: `v <- momentum * v - learning_rate * gradient; w <- w + v`.
       updates_per_iteration: updates between two evaluations of the hold-out.
-      clip_norm: of all gradients together; a discriminator's gradient grows with its confidence by orders of magnitude.
-        None, as in the paper, for no bound.
+      clip_norm: the largest norm of all gradients together; None, as in the paper, for no bound. The gradient can grow
+        by orders of magnitude with the discriminator's confidence.
       saturating: minimise `log(1 - D)`, the third term of equation (2); False: `-log D`.
-      trainable: regular expression; only variables whose path it finds are trained.
-      reset_momentum: the momentum of a cycle starts from zero; False: it goes on from the cycle before.
-      accumulate: parts an update's images go through the networks in, one after the other, on every device; the update
-        is the same. One GPU with 4 parts follows the configuration of four GPUs, in the memory of a quarter.
-      average: what is evaluated, and becomes the peak, is `a <- average * a + (1 - average) * w` over a cycle's
-        iterations, which starts at the start model; in [0, 1), 0 is the weights themselves.
-      checkpointing: hold a few of the segmentor's activations only and compute the others again for the gradient: a
-        fraction of the memory for a third more time, the same result (`load_tf.training.checkpointing`).
+      trainable: a regular expression; only variables whose path it matches somewhere are trained.
+      reset_momentum: True: the momentum starts from zero in each cycle. False: it goes on from the cycle before.
+      accumulate: in how many parts the images of an update go through the networks, one after the other, on every
+        device. The update is the same. One GPU with 4 parts can run the configuration of four GPUs.
+      average: in [0, 1). Above 0, a moving average of the weights over the iterations of a cycle is evaluated, and may
+        become the peak: `a <- average * a + (1 - average) * w`, from the start model on. 0: the weights themselves.
+      checkpointing: keep only a few of the segmentor's activations and compute the others again for the gradient. It
+        takes a fraction of the memory and a third more time, with the same result (`load_tf.training.checkpointing`).
     """
 
     batch_size: int = 5

@@ -31,7 +31,7 @@ class StageOne:
       momentum: of SGD.
       flip: mirror half of the images, drawn by key.
       shift: pixels by which an image may move, per axis, drawn by key; what it uncovers is padding.
-      clip_norm: of all gradients together; it keeps the first steps from random weights in bounds.
+      clip_norm: the largest norm of all gradients together; it bounds the first steps from random weights.
     """
 
     epochs: int = 30
