@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from load_tf.commands import FLAGS
+from load_tf import commands
 from load_tf.errors import UserError
 
 T = TypeVar("T")
@@ -25,23 +25,23 @@ def parse_gin() -> str:
     Raises:
       UserError: if a file is not found, or gin does not accept a binding.
     """
-    if not FLAGS.gin_file:
+    if not commands.FLAGS.gin_file:
         raise UserError(f"no --gin_file; give a path or one of the shipped files: {', '.join(shipped_gin_files())}.")
-    files = [str(find_gin_file(name)) for name in FLAGS.gin_file]
+    files = [str(find_gin_file(name)) for name in commands.FLAGS.gin_file]
     texts = {file: _read_text(file) for file in files}
-    for name, text in [*texts.items(), *(("--gin_param", binding) for binding in FLAGS.gin_param)]:
+    for name, text in [*texts.items(), *(("--gin_param", binding) for binding in commands.FLAGS.gin_param)]:
         _refuse_imports(name, text)
-    bindings = list(FLAGS.gin_param)
+    bindings = list(commands.FLAGS.gin_param)
     for name in _MACRO_FLAGS:
-        value = getattr(FLAGS, name)
+        value = getattr(commands.FLAGS, name)
         if value is not None:
             if not any(f"%{name}" in text for text in texts.values()):
                 raise UserError(
-                    f"--{name} is given, but {', '.join(FLAGS.gin_file)} has no use for it (no %{name} in it)."
+                    f"--{name} is given, but {', '.join(commands.FLAGS.gin_file)} has no use for it (no %{name} in it)."
                 )
             bindings.append(f"{name} = {_absolute(value)!r}")
-    if FLAGS.seed is not None:
-        bindings.append(f"experiment.seed = {FLAGS.seed}")
+    if commands.FLAGS.seed is not None:
+        bindings.append(f"experiment.seed = {commands.FLAGS.seed}")
     import gin
 
     from load_tf.experiment import registry  # noqa: F401 - registers every configurable; gin locks when it parses

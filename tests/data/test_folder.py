@@ -247,12 +247,12 @@ def test_configured_by_gin(make: Maker) -> None:
     text = "folder.groups = @groups()\ngroups.pattern = '^(.)'\ngroups.block = 10"
     gin.parse_config(f"folder.data_dir = '{root}'\n{text}")
     try:
-        assert folder().groups == Groups("^(.)", block=10)
+        assert registry.configured(folder)().groups == Groups("^(.)", block=10)
     finally:
         gin.clear_config()
     with gin.unlock_config():
         gin.parse_config(f"folder.data_dir = '{root}'\nfolder.colour_table = {{(1, 2, 3): 0}}\nfolder.name = 'mine'")
     try:
-        assert folder().name == "mine"
+        assert registry.configured(folder)().name == "mine"
     finally:
         gin.clear_config()
