@@ -254,7 +254,7 @@ def test_the_command_scores_a_file_on_the_data_of_its_run(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("text", "message"),
     [
         (None, "there is no config.gin"),
         ("Lookahead.patience = 3\n", "names no data set"),
@@ -262,8 +262,8 @@ def test_the_command_scores_a_file_on_the_data_of_its_run(tmp_path: Path) -> Non
         ("import os\nexperiment.dataset = @synthetic()\n", "neither import nor include"),
     ],
 )
-def test_a_config_that_names_no_data(tmp_path: Path, config: str | None, message: str) -> None:
-    if config is not None:
-        (tmp_path / "config.gin").write_text(config)
+def test_a_config_that_names_no_data(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "config.gin").write_text(text)
     with pytest.raises(UserError, match=message):
         config.parse_run_config(tmp_path)
