@@ -16,6 +16,7 @@ from load_tf.data.synthetic import synthetic
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
+from load_tf.experiment import config
 from load_tf.randomness import generator
 from load_tf.serving import lite, lite_score, loaded
 from load_tf.serving.saved_model import export
