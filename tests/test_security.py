@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from load_tf.commands import _refuse_imports
 from load_tf.errors import UserError
+from load_tf.experiment.config import _refuse_imports
 from load_tf.segmentors.keras_model import keras_model
 from load_tf.storage.arrays import MAGIC, Entry, read_arrays, write_arrays
 from load_tf.storage.run_directory import RunDirectory
