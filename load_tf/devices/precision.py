@@ -22,12 +22,30 @@ def use(precision: str) -> None:
     """Layers made from here on compute in this precision.
 
     Raises:
-      UserError: if there is none of this name.
+      UserError: if there is none of this name, or TensorFlow has no convolution in 16 bits for this processor.
     """
     if precision not in PRECISIONS:
         expected = ", ".join(map(repr, PRECISIONS))
         raise UserError(f"Runtime.precision is {precision!r}; expected one of {expected}.")
+    if precision != "float32":
+        _refuse_where_nothing_computes_in(precision)
     keras.config.set_dtype_policy(precision)
+
+
+def _refuse_where_nothing_computes_in(precision: str) -> None:
+    """TensorFlow may choose a kernel that oneDNN does not have here, and says so in the first step only."""
+    number = tf.as_dtype(precision.removeprefix("mixed_"))
+    try:
+        image = tf.ones((1, 8, 8, 3), number)
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            convolved = tf.nn.conv2d(image, tf.ones((3, 3, 3, 4), number), 1, "SAME")
+        tape.gradient(convolved, image)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"Runtime.precision is {precision!r}, but TensorFlow has no convolution in {number.name} here "
+            f"({type(error).__name__}); expected 'float32' on this processor."
+        ) from None
 
 
 class LossScale:

@@ -22,8 +22,16 @@ def _as_it_was() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
 
 
+def use(name: str) -> None:
+    """Skips where the processor (or a cap on what oneDNN may use of it) leaves no 16-bit convolution."""
+    try:
+        precision.use(name)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
 def trainer(name: str, kind: str = "small") -> AdversarialTrainer:
-    precision.use(name)
+    use(name)
     model = segmentor()
     settings = AdversarialTraining(batch_size=5, learning_rate=0.05)
     strategy = tf.distribute.get_strategy()
@@ -42,6 +50,18 @@ def weights(one: AdversarialTrainer) -> np.ndarray:
 def test_an_unknown_precision_is_named() -> None:
     with pytest.raises(UserError, match=r"Runtime.precision is 'float8'; expected one of 'float32', 'mixed_bfloat16'"):
         precision.use("float8")
+
+
+@pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
+def test_a_processor_without_16_bits_is_told_at_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def missing(*_: object) -> tf.Tensor:
+        raise tf.errors.AbortedError(None, None, "could not create a primitive descriptor")
+
+    monkeypatch.setattr(tf.nn, "conv2d", missing)
+    with pytest.raises(UserError, match=rf"'{name}', but TensorFlow has no convolution in b?float16 here .*'float32'"):
+        precision.use(name)
+    assert keras.config.dtype_policy().name == "float32"
+    precision.use("float32")
 
 
 @pytest.mark.parametrize(("name", "compute"), [("mixed_bfloat16", tf.bfloat16), ("mixed_float16", tf.float16)])
