@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 import load_tf
+from tests.networks import unet
 
 pytestmark = pytest.mark.slow
 
@@ -140,3 +141,39 @@ def test_every_door_scores_it_as_a_script_does(stride: int, shared: Path, tmp_pa
         assert result.summary["full"]["load"] == pytest.approx(after, abs=0.01)
         maps = predicted(folder / "run/saved_model", data, validation, folder / "labels")
         assert by_script(lambda found: found, maps) == pytest.approx(after, abs=0.01)
+
+
+@pytest.mark.parametrize("up", ["bilinear", "transposed"])
+def test_a_unet_of_small_photos_labels_large_ones_and_loads_without_us(up: str, shared: Path, tmp_path: Path) -> None:
+    source = shared / "data/camvid360"
+    training, validation = (photos(source, split, 6, (180, 240)) for split in ("train", "val"))
+    result = load_tf.run(
+        unet(K, up=up), list(training.values()), list(validation.values()), run_dir=tmp_path / "run", pretrained=False,
+        discriminator=load_tf.Discriminator(input_size=32, alpha=0.25),
+        discriminator_training=load_tf.DiscriminatorTraining(max_epochs=1, batch_size=4),
+        adversarial=load_tf.AdversarialTraining(learning_rate=1e-3, batch_size=2),
+        lookahead=load_tf.Lookahead(max_cycles=1, max_iterations=2, upper=0.0),
+        stage_one=load_tf.StageOne(epochs=2, batch_size=2, learning_rate=0.01),
+    )  # fmt: skip
+    result.model.save(tmp_path / "better.keras")
+    code = (
+        "import sys; sys.modules['load_tf'] = None\n"
+        "import keras, numpy as np\n"
+        "model = keras.saving.load_model('better.keras')\n"
+        "for name in sys.argv[1:]:\n"
+        "    np.save(name + '.npy', model(np.load(name)[None].astype(np.float32)))\n"
+    )
+    for size in ((360, 480), (900, 1200)):
+        large = photos(source, "val", 2, size)
+        folder = written(tmp_path / str(size[0]), {}, large)
+        maps = predicted(tmp_path / "run/saved_model", folder, large, folder / "labels")
+        for name, (image, _) in large.items():
+            np.save(folder / name, image)
+        names = [str(folder / f"{name}.npy") for name in large]
+        alone = subprocess.run(
+            [sys.executable, "-c", code, *names], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert alone.returncode == 0, alone.stderr
+        for name, (found, _) in maps.items():
+            logits = np.load(folder / f"{name}.npy.npy")
+            assert found.shape == size and (found == logits[0].argmax(-1)).mean() > 0.999
