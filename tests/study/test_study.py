@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -202,8 +203,25 @@ def test_names_that_are_not_variants_are_refused() -> None:
         Study(variants={"LoAd": ()}, learning_rates={"Load": (0.1,)})
     with pytest.raises(UserError, match="same_rate names 'Luc'"):
         Study(variants={"LoAd": ()}, same_rate={"LoAd": "Luc"})
-    with pytest.raises(UserError, match="at least one"):
-        Study(variants={"LoAd": ()}, seeds=())
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"seeds": ()}, "study.seeds is (); expected at least one, and each once."),
+        ({"seeds": (3, 4, 3)}, "study.seeds is (3, 4, 3); expected at least one, and each once."),
+        ({"processes": 0}, "study.processes is 0; expected a whole number above 0."),
+        ({"variants": {"stage 1": ()}}, "study.variants names 'stage 1', whose files would be those of 'stage 1'"),
+        ({"variants": {"a b": (), "a_b": ()}}, "study.variants names 'a_b', whose files would be those of 'a b'"),
+        (
+            {"variants": {"a": (), "b": (), "c": ()}, "same_rate": {"a": "b", "b": "c"}},
+            "study.same_rate gives 'a' the rate of 'b', which takes 'c''s; expected a variant that takes nobody's.",
+        ),
+    ],
+)
+def test_a_study_whose_runs_could_not_be_told_apart_is_refused(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        Study(**{"variants": {"LoAd": ()}, **settings})
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
