@@ -63,6 +63,4 @@ class Experiment:
                 f"experiment.training_split, validation_split and holdout_split are {', '.join(map(repr, names))}; "
                 "expected splits that differ: what was trained or chosen on says nothing of other images."
             )
-        check(
-            self, "seed", allowed=lambda seed: isinstance(seed, int), expected="a whole number", called="experiment"
-        )
+        check(self, "seed", allowed=lambda seed: isinstance(seed, int), expected="a whole number", called="experiment")
