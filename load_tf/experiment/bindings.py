@@ -26,7 +26,7 @@ _WORDS: dict[Any, str] = {
 def refuse_wrong_types() -> None:
     """Refuses a bound value that is not of the type its parameter is declared with.
 
-    A reference such as `@voc()` counts as what its function is declared to return, and without brackets as the function.
+    A reference such as `@voc()` counts as what its function is declared to return; without brackets, as a function.
 
     Raises:
       UserError: naming the binding, its value and what was expected.
