@@ -11,12 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gin
 import numpy as np
 import pytest
+from absl import flags
 
+from load_tf import commands
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import mean_gain_over_runs
 from load_tf.experiment.study_plan import START, Run, Study
+from load_tf.study import __main__ as study_command
 from load_tf.study import comparison
 from load_tf.study.__main__ import make
 
@@ -163,6 +167,42 @@ def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
     assert rates == [["AdversarialTraining.learning_rate = 0.25"], ["HungEtAl.learning_rate = 0.25"]]
     with pytest.raises(UserError, match="rate_parameters names 'Hung'"):
         Study(variants={"LoAd": ()}, rate_parameters={"Hung": "HungEtAl.learning_rate"})
+
+
+def test_a_run_is_given_the_flags_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a flag and its value are two words; its own folder comes last and counts."""
+    if "gin_file" not in flags.FLAGS:
+        commands.define_experiment_flags()
+    for name in {"results", "one"} - set(flags.FLAGS):
+        flags.DEFINE_string(name, None, "As in the command.")
+    file, results = tmp_path / "study.gin", tmp_path / "results"
+    file.write_text("study.variants = {'LoAd': ()}\n")
+    given: list[str] = []
+
+    def make_nothing(study: Study, run_dir: Path, results: Path, command: list[str]) -> None:
+        given[:] = command
+        results.mkdir(exist_ok=True)
+        (results / "table.md").write_text("")
+
+    def call(*arguments: str) -> list[str]:
+        gin.clear_config()
+        flags.FLAGS.unparse_flags()
+        left = commands.parse_flags(["study", *arguments])
+        monkeypatch.setattr(sys, "argv", ["study", *arguments])
+        return left
+
+    monkeypatch.setattr(study_command, "make", make_nothing)
+    arguments = ["--gin_file", str(file), "--run_dir", str(tmp_path / "runs"), "--results", str(results)]
+    call(*arguments)
+    study_command._main()
+    assert given[:3] == [sys.executable, "-m", "load_tf.study"]
+    assert call(*given[3:], "--run_dir=mine", "--one=mine.json") == ["study"]
+    assert (flags.FLAGS.gin_file, flags.FLAGS.run_dir, flags.FLAGS.one) == ([str(file)], "mine", "mine.json")
+    call(*arguments, "--seed=5")
+    with pytest.raises(UserError, match=r"--seed is given, but a study has seeds of its own; set study\.seeds"):
+        study_command._main()
+    gin.clear_config()
+    flags.FLAGS.unparse_flags()
 
 
 def test_a_failed_run_is_named_with_its_last_words_and_what_is_finished_is_kept(tmp_path: Path) -> None:
