@@ -111,6 +111,10 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["--gin_param=Runtime.intra_op_threads='all'"], ["Runtime.intra_op_threads is 'all'"]),
         (["--gin_param=experiment.crop=49"], ["experiment.crop is 49", "(a whole number, a whole number)"]),
         (["--gin_param=experiment.crop=(50, 65)"], ["experiment.crop is (50, 65)", "16 k + 1"]),
+        (
+            ["--gin_param=study.variants={'LoAd': 'experiment.method = @LoAd()'}"],
+            ["study.variants is {'LoAd': ", "a dictionary from text in quotes to a list, each text in quotes."],
+        ),
         (["--gin_param=experiment.dataset='voc'"], ["experiment.dataset is 'voc'", "SegmentationDataset"]),
         (
             ["--gin_param=experiment.dataset=@synthetic"],

@@ -104,7 +104,11 @@ def _is_of_type(value: Any, hint: Any) -> bool:
     if origin in (tuple, list, collections.abc.Sequence):
         return isinstance(value, list | tuple) and all(_is_of_type(v, arguments[0]) for v in value)
     if origin is collections.abc.Mapping:
-        return isinstance(value, dict)
+        return isinstance(value, dict) and all(
+            _is_of_type(part, argument)
+            for item in value.items()
+            for part, argument in zip(item, arguments, strict=False)
+        )
     return isinstance(value, origin) if isinstance(origin, type) else True
 
 
@@ -138,4 +142,6 @@ def _in_words(hint: Any) -> str:
         return "(" + ", ".join(map(_in_words, arguments)) + ")"
     if origin in (tuple, list, collections.abc.Sequence):
         return f"a list, each {_in_words(arguments[0])}"
+    if origin is collections.abc.Mapping and arguments:
+        return "a dictionary from {} to {}".format(*map(_in_words, arguments))
     return _WORDS.get(origin) or f"a reference that gives a {getattr(origin, '__name__', origin)}"
