@@ -54,6 +54,12 @@ class Study:
                     f"study.same_rate gives {name!r} the rate of {other!r}, which takes {self.same_rate[other]!r}'s; "
                     "expected a variant that takes nobody's."
                 )
+        for name, rates in self.learning_rates.items():
+            if name in self.same_rate or len({Run(name, 0, rate).name for rate in rates}) < len(rates):
+                raise UserError(
+                    f"study.learning_rates gives {name!r} the rates {', '.join(map(str, rates))}; expected rates that "
+                    "differ in six digits, of a variant that is not in study.same_rate."
+                )
         check(self, "seeds", allowed=_each_once, expected="at least one, and each once", called="study")
         check_whole(self, "processes", called="study")
         files = {Run(START, self.seeds[0]).name: START}

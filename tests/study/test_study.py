@@ -257,6 +257,15 @@ def test_names_that_are_not_variants_are_refused() -> None:
             {"variants": {"a": (), "b": (), "c": ()}, "same_rate": {"a": "b", "b": "c"}},
             "study.same_rate gives 'a' the rate of 'b', which takes 'c''s; expected a variant that takes nobody's.",
         ),
+        (
+            {"learning_rates": {"LoAd": (0.1, 0.2, 0.10000001)}},
+            "study.learning_rates gives 'LoAd' the rates 0.1, 0.2, 0.10000001; expected rates that differ in six",
+        ),
+        (
+            {"variants": {"a": (), "b": ()}, "same_rate": {"a": "b"}, "learning_rates": {"a": (0.1,)}},
+            "study.learning_rates gives 'a' the rates 0.1; expected rates that differ in six digits, of a variant that "
+            "is not in study.same_rate.",
+        ),
     ],
 )
 def test_a_study_whose_runs_could_not_be_told_apart_is_refused(settings: dict[str, Any], expected: str) -> None:
