@@ -72,8 +72,8 @@ def check_splits(
       dataset: the data set.
       training_split: whose images have to fit into the crop.
       crop: height and width in pixels.
-      parts: the splits that no two neighbours may be in: training, validation, and the hold-out unless it is yet to be
-        drawn from the second.
+      parts: the splits a run reads, no two of which may share images or neighbours: training, validation, and the
+        hold-out unless it is yet to be drawn from the second.
 
     Returns:
       The faults, a sentence each; some examples of every split, each with a caption.
@@ -89,13 +89,13 @@ def check_splits(
     shown: list[tuple[str, Example]] = []
     ids: dict[str, tuple[str, ...]] = {}
     looks: dict[str, neighbours.Part] = {}
-    for name in dataset.sources:
+    for name in dict.fromkeys((*dataset.sources, *parts)):
         description = f"{dataset.name} {name}"
         try:
             split = dataset.split(name)
         except UserError as error:
             # A split that is there only for those who have its files.
-            if name in ("train", "validation"):
+            if name in ("train", "validation", *parts):
                 faults += error.faults
             else:
                 print(f"{description}: not checked ({error})\n")
@@ -116,7 +116,8 @@ def check_splits(
         print(summary(found, dataset.class_names))
         faults += found.faults
     # The augmented training list of VOC holds the plain one; what both must not share is the validation images.
-    faults += [f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f]
+    read = {name: ids[name] for name in ids if name in parts}
+    faults += [*(f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f), *shared_ids(read)]
     together = {name: looks[name] for name in parts if name in looks}
     for suspicion in neighbours.suspicions(together, parts[1] if len(parts) == 2 else None):
         print(f"worth a look: {suspicion}\n")

@@ -4,14 +4,11 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import TypeVar
 
 from absl import app, flags, logging
 
 from load_tf import interruption
 from load_tf.errors import UserError
-
-T = TypeVar("T")
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # so that --help of a command shows the flags defined here as its own

@@ -22,14 +22,17 @@ class UserError(Exception):
         self.faults = tuple(faults) or (message,)
 
 
-def check(settings: object, *names: str, allowed: Callable[[Any], bool], expected: str) -> None:
+def check(
+    settings: object, *names: str, allowed: Callable[[Any], bool], expected: str, called: str | None = None
+) -> None:
     """Checks fields of a dataclass, in its `__post_init__`: "StageOne.epochs is 0; expected a whole number above 0."
 
     Args:
-      settings: the dataclass, whose class begins the sentence.
+      settings: the dataclass.
       *names: its fields.
       allowed: whether a value is one.
       expected: what is, the end of the sentence.
+      called: what the sentence begins with, where a gin file has another name for it; None: the class.
 
     Raises:
       UserError: naming the first field whose value is not allowed.
@@ -37,12 +40,22 @@ def check(settings: object, *names: str, allowed: Callable[[Any], bool], expecte
     for name in names:
         value = getattr(settings, name)
         if not allowed(value):
-            raise UserError(f"{type(settings).__name__}.{name} is {value!r}; expected {expected}.")
+            raise UserError(f"{called or type(settings).__name__}.{name} is {value!r}; expected {expected}.")
 
 
-def check_whole(settings: object, *names: str, least: int = 1, expected: str = "a whole number above 0") -> None:
+def check_whole(
+    settings: object,
+    *names: str,
+    least: int = 1,
+    expected: str = "a whole number above 0",
+    called: str | None = None,
+) -> None:
     """As `check`: fields that must be an int of at least `least`."""
-    check(settings, *names, allowed=lambda value: isinstance(value, int) and value >= least, expected=expected)
+
+    def allowed(value: Any) -> bool:
+        return isinstance(value, int) and value >= least
+
+    check(settings, *names, allowed=allowed, expected=expected, called=called)
 
 
 def check_number(settings: object, *names: str, zero: bool = False) -> None:

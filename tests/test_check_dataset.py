@@ -183,6 +183,23 @@ def test_images_that_are_in_two_splits_are_refused() -> None:
     assert set(prepare_all(dataset, ("train", "train"))) == {"train"}
 
 
+def test_what_a_run_would_be_refused_for_is_a_fault(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    """A split that the run reads and that is not there, whatever its name."""
+    for name in ("training", "validation", "holdout"):
+        status, _, complaints = check(f"--data_dir={root}", f"--gin_param=experiment.{name}_split='trian'")
+        assert status == 1
+        assert complaints == "data set 'scenes' has no split 'trian'; it has 'train', 'validation'.\n"
+
+
+def test_splits_of_any_name_that_a_run_reads_share_nothing() -> None:
+    example = Example(bad_inputs.image(), bad_inputs.mask(), "x")
+    splits = {name: lambda: ExampleList([example]) for name in ("a", "b", "c")}
+    dataset = SegmentationDataset("leaky", bad_inputs.NAMES, ((0, 0, 0), (1, 1, 1), (2, 2, 2)), splits)
+    faults, _ = check_dataset.check_splits(dataset, "b", (513, 513), ["b", "a"])
+    assert faults == ["splits 'a' and 'b' share 1 examples: 'x'; expected none."]
+    assert check_dataset.check_splits(dataset, "b", (513, 513))[0] == []
+
+
 def test_classes_that_occur_nowhere_are_worth_a_look() -> None:
     split = ExampleList([Example(bad_inputs.image(), np.full(bad_inputs.SIZE, 2, np.uint8), "x")])
     found = Inspection.empty("made up", split.ids)

@@ -111,7 +111,40 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         (["--gin_param=Runtime.intra_op_threads='all'"], ["Runtime.intra_op_threads is 'all'"]),
         (["--gin_param=experiment.crop=49"], ["experiment.crop is 49", "(a whole number, a whole number)"]),
         (["--gin_param=experiment.crop=(50, 65)"], ["experiment.crop is (50, 65)", "16 k + 1"]),
+        (
+            ["--gin_param=study.variants={'LoAd': 'experiment.method = @LoAd()'}"],
+            ["study.variants is {'LoAd': ", "a dictionary from text in quotes to a list, each text in quotes."],
+        ),
         (["--gin_param=experiment.dataset='voc'"], ["experiment.dataset is 'voc'", "SegmentationDataset"]),
+        (
+            ["--gin_param=experiment.dataset=@synthetic"],
+            ["experiment.dataset is @synthetic; expected @synthetic(), with brackets."],
+        ),
+        (
+            ["--gin_param=experiment.dataset=@LoAd()"],
+            ["experiment.dataset is @LoAd(); expected a reference that gives a SegmentationDataset."],
+        ),
+        (
+            ["--gin_param=experiment.segmentor=@small_deeplab()"],
+            ["experiment.segmentor is @small_deeplab(); expected @small_deeplab, without brackets."],
+        ),
+        (
+            ["--gin_param=experiment.dataset=@scenes/singleton()", "--gin_param=scenes/singleton.constructor=3"],
+            ["scenes/singleton.constructor is 3; expected a reference such as @small_deeplab."],
+        ),
+        (
+            ["--gin_param=experiment.dataset=@s/singleton()", "--gin_param=s/singleton.constructor=@synthetic()"],
+            ["s/singleton.constructor is @synthetic(); expected @synthetic, without brackets."],
+        ),
+        (
+            ["--gin_param=experiment.dataset=@s/singleton()", "--gin_param=s/singleton.constructor=@LoAd"],
+            ["experiment.dataset is LoAd", "expected one of @voc(), @folder(), @synthetic(), "],
+        ),
+        (["--gin_param=side=50", "--gin_param=experiment.crop=(%side, 65)"], ["experiment.crop is (50, 65)"]),
+        (
+            ["--gin_param=side='x'", "--gin_param=experiment.crop=(%side, 65)"],
+            ["crop is (%side, 65)", "a whole number"],
+        ),
         (["--gin_param=experiment.segmentor='deeplab'"], ["experiment.segmentor is 'deeplab'", "@small_deeplab"]),
         (["--gin_param=import os"], ["neither import nor include", "import os"]),
         (["--gin_param=include 'demo.gin'"], ["neither import nor include"]),

@@ -9,6 +9,7 @@ import pytest
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.errors import UserError
+from load_tf.experiment.settings import Experiment
 from load_tf.methods.class_constants import ClassConstants
 from load_tf.methods.cross_entropy_only import CrossEntropyOnly
 from load_tf.methods.hung import HungEtAl
@@ -86,3 +87,19 @@ def test_a_value_out_of_range_is_refused(settings: type, name: str, values: tupl
 def test_a_value_just_within_is_taken(settings: type, values: dict[str, Any]) -> None:
     made = settings(**values)
     assert {name: getattr(made, name) for name in values} == values
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        *((name, (0, 1.0, "2"), "a whole number above 0") for name in ("holdout_images", "evaluation_batch_size")),
+        ("commit_every", (0, None), "a whole number above 0"),
+        ("watched_images", (-1, 0.5), "a whole number, 0 for none"),
+        ("seed", ("0", 1.5), "a whole number"),
+    ],
+)
+def test_the_experiment_is_called_what_gin_calls_it(name: str, values: tuple[Any, ...], expected: str) -> None:
+    for value in values:
+        with pytest.raises(UserError) as refused:
+            Experiment(**{"dataset": None, "segmentor": None, "crop": (49, 65), name: value})
+        assert str(refused.value).splitlines()[0] == f"experiment.{name} is {value!r}; expected {expected}."

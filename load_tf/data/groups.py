@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from load_tf.data.text import listing, read_lines
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check_whole
 
 
 class Group(NamedTuple):
@@ -59,8 +59,8 @@ class Groups:
             raise UserError("groups has neither pattern, nor table, nor block; expected one of them.")
         if self.pattern is not None and self.table is not None:
             raise UserError("groups has both pattern and table; expected one of them.")
-        if self.block is not None and (not isinstance(self.block, int) or self.block < 1):
-            raise UserError(f"groups.block is {self.block!r}; expected a whole number above 0.")
+        if self.block is not None:
+            check_whole(self, "block", called="groups")
         if self.pattern is not None:
             try:
                 re.compile(self.pattern)

@@ -17,8 +17,9 @@ def as_split(pairs: Any, name: str) -> Split:
     Args:
       pairs: a `Split` as it is; a sequence, read again whenever an example is needed; or an iterable of a known end
         such as a `tf.data.Dataset`, read once into memory. Items are (image, label) or (image, label, id), not batched:
-        image uint8 [H, W, 3]; label [H, W] or [H, W, 1] of whole numbers, the class or 255 for void.
-      name: of the split, for messages and for ids where there are none: "train_00000".
+        image uint8 [H, W, 3]; label [H, W] or [H, W, 1] of whole numbers, the class or 255 for void. A sequence's ids
+        are its places, known before anything is read: an id in its items does not count.
+      name: of the split, for messages and for ids that are places: "train_00000".
 
     Raises:
       UserError: if it is none of these, or it is empty; for an item that is no pair, now or when it is read.

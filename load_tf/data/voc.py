@@ -61,11 +61,10 @@ class VocFolder:
             of `train_aug` is one of `validation`.
         """
         path = self.list_file(split)
-        # Some lists of train_aug hold the paths of image and mask, the official ones ids.
-        ids = [Path(line.split()[0]).stem for line in read_lines(path)]
+        ids = _listed(path)
         refuse_duplicates(ids, str(path))
         if split == "train_aug" and (unseen := self._find("validation")) is not None:
-            shared = sorted({line.split()[0] for line in read_lines(unseen)}.intersection(ids))
+            shared = sorted(set(_listed(unseen)).intersection(ids))
             if shared:
                 raise UserError(f"{path} names {len(shared)} images of the validation split: {listing(shared)}.")
         images = find_files(self.root / "JPEGImages", IMAGE_EXTENSIONS)
@@ -101,6 +100,11 @@ class VocFolder:
             folders += [self.augmented, self.augmented.parent]
         paths = [folder / name for folder in folders for name in _LISTS[split]]
         return next((path for path in paths if path.is_file()), None)
+
+
+def _listed(path: Path) -> list[str]:
+    """The ids of a list; some lists hold the paths of image and mask, the official ones ids."""
+    return [Path(line.split()[0]).stem for line in read_lines(path)]
 
 
 def voc(

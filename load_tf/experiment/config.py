@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 _MACRO_FLAGS = ("data_dir", "checkpoint")
 
-_COMPLAINTS = ("Required bindings for ", "No configurable matching ", "Configurable '", "No bindings specified for ")
+_COMPLAINTS = (
+    *("Required bindings for ", "No configurable matching ", "Configurable '", "No bindings specified"),
+    "The constructor for singleton ",
+)
 """How gin's own messages begin."""
 
 
@@ -73,11 +76,13 @@ def parse_run_config(run_dir: Path) -> None:
     import gin
 
     from load_tf.experiment import registry  # noqa: F401 - as in `parse_gin`
+    from load_tf.experiment.bindings import refuse_wrong_types
 
     try:
         gin.parse_config(text)
     except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError) as error:
         raise UserError(f"{file} is not accepted: {_one_sentence(error)}") from None
+    refuse_wrong_types()
 
 
 def configured(assemble: Callable[..., T]) -> T:
@@ -104,11 +109,7 @@ def _of_gin(error: Exception) -> str | None:
     if missing and isinstance(error, TypeError):
         called = re.search(r"In call to configurable '([^']+)'", text)
         return f"Required bindings for `{called[1] if called else '?'}` not provided in config: {missing[1]}"
-    if text.startswith(
-        ("Required bindings for ", "No configurable matching ", "Configurable '", "No bindings specified")
-    ):
-        return _one_sentence(error)
-    return None
+    return _one_sentence(error) if text.startswith(_COMPLAINTS) else None
 
 
 def find_gin_file(name: str) -> Path:

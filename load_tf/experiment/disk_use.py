@@ -27,16 +27,17 @@ def expected_bytes(plan: "Plan", training: int, holdout: int, validation: int) -
       Bytes while the run goes on, and at its end. The journal and TensorBoard's log, some hundred bytes an iteration,
       are not in it.
     """
-    classes = plan.experiment.dataset.num_classes
+    method, classes = plan.experiment.method, plan.experiment.dataset.num_classes
     model = plan.segmentor.model
     weights, trained = _bytes(model.variables), _bytes(model.trainable_variables)
-    # The present model with its momentum, the start model, the best and what the method keeps beside; where there is
-    # one, the discriminator, its best epoch and B.
-    commit = (3 + plan.experiment.method.copies(plan.players.adversarial)) * weights + trained
-    settings = plan.experiment.method.discriminator_settings(plan.players.discriminator)
+    # The present model with its momentum, the start model, the best and what the method keeps beside; the hold-out's
+    # confusion matrices of the start and the best model; where there is one, the discriminator, its best epoch and B.
+    commit = (3 + method.copies(plan.players.adversarial)) * weights + trained + 2 * 8 * holdout * classes**2
+    settings = method.discriminator_settings(plan.players.discriminator)
     if settings:
         trained_by_it, others = numbers(settings, classes)
-        slots = 2 if plan.players.discriminator_training.optimizer == "adam" else 1
+        optimizer = method.discriminator_optimizer(plan.players.discriminator_training, None)
+        slots = 2 if isinstance(optimizer, keras.optimizers.Adam) else 1
         maps = (training + holdout) * settings.input_size**2
         commit += 2 * 4 * ((1 + slots) * trained_by_it + others) + plan.lookahead.max_buffer_sets * maps
     end = 2 * weights + 2 * 8 * validation * classes**2

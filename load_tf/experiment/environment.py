@@ -23,7 +23,7 @@ def write_environment(directory: RunDirectory, plan: Plan) -> None:
     if file.is_file() and directory.state:
         try:
             before = dict(json.loads(file.read_text()))
-        except ValueError:
+        except (ValueError, TypeError):
             raise UserError(f"{file} is damaged: it is not what was written; start a new run directory.") from None
         for name, value in environment.items():
             # What an older version did not write down can't differ.

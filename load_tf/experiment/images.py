@@ -4,7 +4,6 @@ import dataclasses
 
 from load_tf.data.dataset import Joined, Split, Subset
 from load_tf.data.preparation import draw_holdout, prepare_all
-from load_tf.data.text import refuse_duplicates
 from load_tf.experiment.plan import Plan
 
 
@@ -35,9 +34,7 @@ def read_data(plan: Plan) -> Data:
     training, validation = splits[experiment.training_split], splits[experiment.validation_split]
     if experiment.holdout_split is not None:
         chosen = splits[experiment.holdout_split]
-        both = Joined(chosen, validation)
-        refuse_duplicates(both.ids, f"the hold-out {experiment.holdout_split!r} and {experiment.validation_split!r}")
-        return Data(training, both, chosen, tuple(range(len(chosen))))
+        return Data(training, Joined(chosen, validation), chosen, tuple(range(len(chosen))))
     chosen, _ = draw_holdout(validation, experiment.holdout_images, experiment.seed)
     places = {identity: i for i, identity in enumerate(validation.ids)}
     indices = tuple(places[identity] for identity in chosen.ids)

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from load_tf.algorithm.lookahead import Lookahead
-from load_tf.data.dataset import Split
+from load_tf.data.dataset import SegmentationDataset, Split
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.settings import Discriminator
@@ -145,13 +145,18 @@ def make_experiment() -> Experiment:
     """What is run on what, of the parsed gin files, without building or reading any of it.
 
     Raises:
-      UserError: if the data set or the segmentor is not bound, or a value is out of range.
+      UserError: if the data set or the segmentor is not bound, or a value is out of range or none of what is expected.
     """
     for name in ("dataset", "segmentor"):
         if not registry.is_bound(f"experiment.{name}"):
             raise UserError(f"no gin file binds experiment.{name}; name one with --gin_file, e.g. demo.gin.")
     experiment: Experiment = registry.configured(Experiment)()  # gin fills in the arguments
-    if not isinstance(experiment.method, Method):
-        names = ", ".join(f"@{method.__name__}()" for method in registry.METHODS)
-        raise UserError(f"experiment.method is {experiment.method!r}; expected one of {names}.")
+    for name, kind, known in (
+        ("dataset", SegmentationDataset, registry.DATASETS),
+        ("method", Method, registry.METHODS),
+    ):
+        value = getattr(experiment, name)
+        if not isinstance(value, kind):
+            names = ", ".join(f"@{thing.__name__}()" for thing in known)
+            raise UserError(f"experiment.{name} is {value!r}; expected one of {names}.")
     return experiment

@@ -1,7 +1,7 @@
 """Everything that a gin file can name; no other module registers anything.
 
-A new data set, segmentor or method is one file of its own and one line here. Layers, losses and the algorithm take
-plain arguments, and what is called in Python directly is not changed by a config.
+A new data set, segmentor or method is one file of its own, and here its import and its name in a list. Layers, losses
+and the algorithm take plain arguments, and what is called in Python directly is not changed by a config.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,6 @@
 """The paper on one page: data, segmentor, stage 1, LoAd, Table 1, figures, SavedModel."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -45,13 +46,14 @@ def run(
       UserError: if the data, the folder or a parameter is not what it has to be.
     """
     users = () if on_event is None else (Callback(on_event),)
-    with workers.of(plan.strategy).watched():
-        _run(plan, run_dir, config, users)
-
-
-def _run(plan: Plan, run_dir: str | Path, config: str, users: Sequence[Listener]) -> None:
     team = workers.of(plan.strategy)
-    directory = open_run(run_dir, config, PINNED, team)
+    # Closed whatever happens: in Python the caller may mend what is wrong and call again.
+    with team.watched(), contextlib.closing(open_run(run_dir, config, PINNED, team)) as directory:
+        _run(plan, directory, config, users)
+
+
+def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Listener]) -> None:
+    team = workers.of(plan.strategy)
     terminal = Terminal(plan.lookahead) if team.is_chief else Silent(plan.lookahead)
     environment.write_environment(directory, plan)
     finished = directory.state.get("phase") == "done"
@@ -76,7 +78,6 @@ def _run(plan: Plan, run_dir: str | Path, config: str, users: Sequence[Listener]
     train(plan, data, directory, Listeners(log, terminal, *users).hear)
     results.report(plan, data, directory, log, terminal)
     log.close()
-    directory.close()
 
 
 def train(

@@ -130,7 +130,7 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
 
     Args:
       plan: the assembled experiment.
-      run_dir: where `report/table1.csv` and `summary.json` go; None prints only.
+      run_dir: where `report/table1.csv`, `table1.md` and `summary.json` go; None prints only.
 
     Raises:
       UserError: if the segmentor is not trained, or `run_dir` is the folder of a LoAd run, or can't be written.

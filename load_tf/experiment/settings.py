@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from load_tf.data.dataset import SegmentationDataset
 from load_tf.discriminator.grid import Size
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check, check_whole
 from load_tf.methods.load import LoAd
 from load_tf.methods.method import Method
 from load_tf.segmentors.convention import Convention
@@ -55,18 +55,12 @@ class Experiment:
         object.__setattr__(self, "crop", tuple(self.crop))
         # What else is asked of it, the segmentor knows.
         Convention().check_crop(self.crop, "experiment.crop")
-        for name in ("holdout_images", "evaluation_batch_size", "commit_every"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UserError(f"experiment.{name} is {getattr(self, name)!r}; expected a whole number above 0.")
-        if not isinstance(self.watched_images, int) or self.watched_images < 0:
-            raise UserError(
-                f"experiment.watched_images is {self.watched_images!r}; expected a whole number, 0 for none."
-            )
+        check_whole(self, "holdout_images", "evaluation_batch_size", "commit_every", called="experiment")
+        check_whole(self, "watched_images", least=0, expected="a whole number, 0 for none", called="experiment")
         names = [n for n in (self.training_split, self.validation_split, self.holdout_split) if n is not None]
         if len(set(names)) < len(names):
             raise UserError(
                 f"experiment.training_split, validation_split and holdout_split are {', '.join(map(repr, names))}; "
                 "expected splits that differ: what was trained or chosen on says nothing of other images."
             )
-        if not isinstance(self.seed, int):
-            raise UserError(f"experiment.seed is {self.seed!r}; expected a whole number.")
+        check(self, "seed", allowed=lambda seed: isinstance(seed, int), expected="a whole number", called="experiment")

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check, check_whole
 
 START = "stage 1"
 """The run that every other of its seed starts from."""
@@ -48,16 +48,37 @@ class Study:
                     raise UserError(
                         f"study.{what} names {name!r}; expected one of {', '.join(map(repr, self.variants))}."
                     )
-        if not self.seeds or self.processes < 1:
-            raise UserError(
-                f"study has seeds {self.seeds} and {self.processes} processes; expected at least one of each."
-            )
+        for name, other in self.same_rate.items():
+            if other in self.same_rate:
+                raise UserError(
+                    f"study.same_rate gives {name!r} the rate of {other!r}, which takes {self.same_rate[other]!r}'s; "
+                    "expected a variant that takes nobody's."
+                )
+        for name, rates in self.learning_rates.items():
+            if name in self.same_rate or len({Run(name, 0, rate).name for rate in rates}) < len(rates):
+                raise UserError(
+                    f"study.learning_rates gives {name!r} the rates {', '.join(map(str, rates))}; expected rates that "
+                    "differ in six digits, of a variant that is not in study.same_rate."
+                )
+        check(self, "seeds", allowed=_each_once, expected="at least one, and each once", called="study")
+        check_whole(self, "processes", called="study")
+        files = {Run(START, self.seeds[0]).name: START}
+        for variant in self.variants:
+            other = files.setdefault(Run(variant, self.seeds[0]).name, variant)
+            if other != variant or variant == START:
+                raise UserError(
+                    f"study.variants names {variant!r}, whose files would be those of {other!r}; expected another name."
+                )
 
     @property
     def waves(self) -> tuple[tuple[str, ...], ...]:
         """The variants in an order in which every rate is known when it is asked for."""
         first = tuple(name for name in self.variants if name not in self.same_rate)
         return first, tuple(self.same_rate)
+
+
+def _each_once(seeds: Sequence[int]) -> bool:
+    return 0 < len(seeds) == len(set(seeds))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,12 +4,12 @@ It is made of what stands in the run directory and of nothing else, so it can be
 that is not finished.
 """
 
+import importlib
 import importlib.resources
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from load_tf.report.markup import Markup, join, tag
-from load_tf.report.sections import config, environment, health, images, looks, table, times, walk, what
 from load_tf.report.stored import Run, read
 from load_tf.report.verdict import verdict
 
@@ -17,7 +17,6 @@ from load_tf.report.verdict import verdict
 class Section(Protocol):
     """A section of the page: a module of `load_tf.report.sections`. Its file's name is its address on the page."""
 
-    __name__: str
     TITLE: str
     """Its heading, and its entry in the page's navigation."""
 
@@ -25,16 +24,16 @@ class Section(Protocol):
         """What stands under the heading; None where the run has nothing to show, then the section is left out."""
 
 
-SECTIONS: tuple[Section, ...] = (
-    what,
-    table,
-    walk,
-    looks,
-    images,
-    health,
-    times,
-    config,
-    environment,
+SECTIONS = (
+    "what",
+    "table",
+    "walk",
+    "looks",
+    "images",
+    "health",
+    "times",
+    "config",
+    "environment",
 )
 """In the page's order. Another one is a file of its own, and its name here."""
 
@@ -52,8 +51,8 @@ def page(run_dir: Path) -> str:
       UserError: as `load_tf.report.stored.read`.
     """
     run = read(run_dir)
-    drawn = [(_key(section), section.TITLE, section.draw(run)) for section in SECTIONS]
-    there = [(key, title, body) for key, title, body in drawn if body is not None]
+    drawn = [(name, find(name).TITLE, find(name).draw(run)) for name in SECTIONS]
+    there = [(name, title, body) for name, title, body in drawn if body is not None]
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -67,16 +66,16 @@ def page(run_dir: Path) -> str:
         "body",
         tag("header", tag("p", "Lookahead adversarial semantic segmentation", class_="kind"), tag("h1", run.name),
             verdict(run.summary, run.journal)),
-        tag("nav", *(tag("a", title, href=f"#{key}") for key, title, _ in there)),
-        tag("main", *(tag("section", tag("h2", title), body, id=key) for key, title, body in there)),
+        tag("nav", *(tag("a", title, href=f"#{name}") for name, title, _ in there)),
+        tag("main", *(tag("section", tag("h2", title), body, id=name) for name, title, body in there)),
         tag("script", Markup(_resource("script.js"))),
     )  # fmt: skip
     return join(Markup("<!doctype html>\n"), tag("html", head, body, lang="en"), Markup("\n"))
 
 
-def _key(section: Section) -> str:
-    """A section's address on the page."""
-    return section.__name__.rpartition(".")[2]
+def find(name: str) -> Section:
+    """The section of a name."""
+    return cast(Section, importlib.import_module(f"load_tf.report.sections.{name}"))
 
 
 def _resource(name: str) -> str:

@@ -146,11 +146,13 @@ def _main() -> None:
         return
     from load_tf.experiment import registry
 
+    if commands.FLAGS.seed is not None:
+        raise UserError("--seed is given, but a study has seeds of its own; set study.seeds with --gin_param.")
     study = config.configured(registry.configured(Study))
     run_dir = Path(commands.FLAGS.run_dir).resolve()
     results = Path(commands.FLAGS.results).resolve() if commands.FLAGS.results else run_dir / "results"
-    given = [a for a in sys.argv[1:] if not a.startswith(("--run_dir", "--results", "-run_dir", "-results"))]
-    make(study, run_dir, results, [sys.executable, "-m", "load_tf.study", *given])
+    # The flags that `make` adds come last, and of --run_dir the last one counts.
+    make(study, run_dir, results, [sys.executable, "-m", "load_tf.study", *sys.argv[1:]])
     print((results / "table.md").read_text())
 
 

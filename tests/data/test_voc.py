@@ -108,6 +108,11 @@ def test_a_list_of_paths_will_do(tmp_path: Path) -> None:
     lines = [f"/JPEGImages/{id_}.jpg /SegmentationClassAug/{id_}.png" for id_ in (*TRAIN, ADDED)]
     (root / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join(lines))
     assert voc(str(root)).split("train_aug").ids == (*TRAIN, ADDED)
+    # In a validation list, too; what it shares is found all the same.
+    lines = [f"/JPEGImages/{id_}.jpg /SegmentationClass/{id_}.png" for id_ in (*VALIDATION, ADDED)]
+    (root / "ImageSets/Segmentation/val.txt").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=f"names 1 images of the validation split: '{ADDED}'"):
+        voc(str(root)).split("train_aug")
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,27 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import load_tf.discriminator
+from load_tf.algorithm.lookahead import Lookahead
 from load_tf.discriminator import settings
 from load_tf.discriminator.build import build, numbers
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
+from load_tf.experiment.disk_use import expected_bytes
+from load_tf.game.game import Players
+from load_tf.methods.baseline import Baseline
+from load_tf.methods.load import LoAd
+from load_tf.methods.method import Method
 from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from tests import networks
 
@@ -70,6 +79,24 @@ def test_a_newcomer_is_built_and_counted_by_its_own_file(linear: Discriminator) 
     maps = tf.one_hot(tf.fill([2, GRID, GRID], 2), K)
     images = tf.zeros([2, GRID, GRID, 3], tf.uint8)
     np.testing.assert_allclose(judge(judge.inputs(images, maps), training=False)[:, 0], [2.0, 2.0])
+
+
+@pytest.mark.parametrize(("optimizer", "slots"), [("adagrad", 1), ("adam", 2)])
+def test_a_newcomer_is_in_the_estimate_of_the_disk(linear: Discriminator, optimizer: Any, slots: int) -> None:
+    """Beside a method without a discriminator: in three commits its weights, twice, with their slots, and the maps."""
+    model = networks.strided(K)
+
+    def during(method: Method) -> int:
+        plan: Any = SimpleNamespace(
+            experiment=SimpleNamespace(dataset=SimpleNamespace(num_classes=K), method=method),
+            segmentor=SimpleNamespace(model=model),
+            players=Players(linear, DiscriminatorTraining(optimizer=optimizer)),
+            lookahead=Lookahead(max_buffer_sets=2),
+        )
+        return expected_bytes(plan, training=5, holdout=7, validation=9)[0]
+
+    weights, maps = 2 * 4 * (1 + slots) * K, 2 * (5 + 7) * GRID**2
+    assert during(LoAd()) - during(Baseline()) == 3 * (weights + maps)
 
 
 def test_the_segmentor_learns_from_a_newcomer(linear: Discriminator) -> None:

@@ -41,15 +41,15 @@ def test_the_papers_discriminator() -> None:
     assert trained + others == 3_228_864 + 60 * 9 * 32 + 1025
 
 
-def during(method: Method, discriminator: Discriminator, average: float = 0.0) -> int:
-    """Bytes while a run of a segmentor of 10 float32 goes on, on 2 + 3 images."""
+def during(method: Method, discriminator: Discriminator, average: float = 0.0, optimizer: Any = "adam") -> int:
+    """Bytes while a run of a segmentor of 10 float32 goes on, on 2 + 3 images of 3 classes."""
     model = keras.Sequential([keras.Input((9,)), keras.layers.Dense(1)])
     plan: Any = SimpleNamespace(
         experiment=SimpleNamespace(dataset=SimpleNamespace(num_classes=3), method=method),
         segmentor=SimpleNamespace(model=model),
         players=SimpleNamespace(
             discriminator=discriminator,
-            discriminator_training=DiscriminatorTraining(optimizer="adam"),
+            discriminator_training=DiscriminatorTraining(optimizer=optimizer),
             adversarial=AdversarialTraining(average=average),
         ),
         lookahead=Lookahead(max_buffer_sets=4),
@@ -58,16 +58,20 @@ def during(method: Method, discriminator: Discriminator, average: float = 0.0) -
 
 
 def test_a_method_pays_for_the_discriminator_it_has() -> None:
-    """Three commits; in each 40 bytes of weights three times and their momentum, and what is the discriminator's."""
+    """Three commits; in each 40 bytes of weights three times and their momentum, two int64 [3, 3] of each of three
+    hold-out images, and what is the discriminator's."""
     paper = Discriminator(input_size=32)
-    alone = 40 + 3 * (4 * 40)
+    alone = 40 + 3 * (4 * 40 + 2 * 3 * 8 * 3 * 3)
     assert during(CrossEntropyOnly(), paper) == during(Baseline(), paper) == alone
     for method in (EMA(), SWA(), LookaheadOptimizer()):
-        assert during(method, paper) == 40 + 3 * (5 * 40)
-    assert during(CrossEntropyOnly(), paper, average=0.5) == 40 + 3 * (5 * 40)
+        assert during(method, paper) == alone + 3 * 40
+    assert during(CrossEntropyOnly(), paper, average=0.5) == alone + 3 * 40
     assert during(ClassConstants(), paper, average=0.5) == alone
     maps = 4 * 5 * 32**2
     hung, _ = numbers(Discriminator(architecture="convolutional", sees="masks"), 3)
-    assert during(HungEtAl(), paper) == alone + 3 * (2 * 4 * 3 * hung + maps)
+    # Adam of its own, whatever the experiment's is.
+    for optimizer in ("adam", "adagrad"):
+        assert during(HungEtAl(), paper, optimizer=optimizer) == alone + 3 * (2 * 4 * 3 * hung + maps)
     trained, others = numbers(paper, 3)
     assert during(LoAd(), paper) == alone + 3 * (2 * 4 * (3 * trained + others) + maps)
+    assert during(LoAd(), paper, optimizer="adagrad") == alone + 3 * (2 * 4 * (2 * trained + others) + maps)

@@ -9,13 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import gin
 import numpy as np
 import pytest
+from absl import flags
 
+from load_tf import commands
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import mean_gain_over_runs
 from load_tf.experiment.study_plan import START, Run, Study
+from load_tf.study import __main__ as study_command
 from load_tf.study import comparison
 from load_tf.study.__main__ import make
 
@@ -164,6 +169,42 @@ def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
         Study(variants={"LoAd": ()}, rate_parameters={"Hung": "HungEtAl.learning_rate"})
 
 
+def test_a_run_is_given_the_flags_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a flag and its value are two words; its own folder comes last and counts."""
+    if "gin_file" not in flags.FLAGS:
+        commands.define_experiment_flags()
+    for name in {"results", "one"} - set(flags.FLAGS):
+        flags.DEFINE_string(name, None, "As in the command.")
+    file, results = tmp_path / "study.gin", tmp_path / "results"
+    file.write_text("study.variants = {'LoAd': ()}\n")
+    given: list[str] = []
+
+    def make_nothing(study: Study, run_dir: Path, results: Path, command: list[str]) -> None:
+        given[:] = command
+        results.mkdir(exist_ok=True)
+        (results / "table.md").write_text("")
+
+    def call(*arguments: str) -> list[str]:
+        gin.clear_config()
+        flags.FLAGS.unparse_flags()
+        left = commands.parse_flags(["study", *arguments])
+        monkeypatch.setattr(sys, "argv", ["study", *arguments])
+        return left
+
+    monkeypatch.setattr(study_command, "make", make_nothing)
+    arguments = ["--gin_file", str(file), "--run_dir", str(tmp_path / "runs"), "--results", str(results)]
+    call(*arguments)
+    study_command._main()
+    assert given[:3] == [sys.executable, "-m", "load_tf.study"]
+    assert call(*given[3:], "--run_dir=mine", "--one=mine.json") == ["study"]
+    assert (flags.FLAGS.gin_file, flags.FLAGS.run_dir, flags.FLAGS.one) == ([str(file)], "mine", "mine.json")
+    call(*arguments, "--seed=5")
+    with pytest.raises(UserError, match=r"--seed is given, but a study has seeds of its own; set study\.seeds"):
+        study_command._main()
+    gin.clear_config()
+    flags.FLAGS.unparse_flags()
+
+
 def test_a_failed_run_is_named_with_its_last_words_and_what_is_finished_is_kept(tmp_path: Path) -> None:
     command, _ = fake(tmp_path)
     study = Study(variants={"LoAd": (), "bad": ("fail = True",)}, seeds=(0,))
@@ -202,8 +243,34 @@ def test_names_that_are_not_variants_are_refused() -> None:
         Study(variants={"LoAd": ()}, learning_rates={"Load": (0.1,)})
     with pytest.raises(UserError, match="same_rate names 'Luc'"):
         Study(variants={"LoAd": ()}, same_rate={"LoAd": "Luc"})
-    with pytest.raises(UserError, match="at least one"):
-        Study(variants={"LoAd": ()}, seeds=())
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"seeds": ()}, "study.seeds is (); expected at least one, and each once."),
+        ({"seeds": (3, 4, 3)}, "study.seeds is (3, 4, 3); expected at least one, and each once."),
+        ({"processes": 0}, "study.processes is 0; expected a whole number above 0."),
+        ({"variants": {"stage 1": ()}}, "study.variants names 'stage 1', whose files would be those of 'stage 1'"),
+        ({"variants": {"a b": (), "a_b": ()}}, "study.variants names 'a_b', whose files would be those of 'a b'"),
+        (
+            {"variants": {"a": (), "b": (), "c": ()}, "same_rate": {"a": "b", "b": "c"}},
+            "study.same_rate gives 'a' the rate of 'b', which takes 'c''s; expected a variant that takes nobody's.",
+        ),
+        (
+            {"learning_rates": {"LoAd": (0.1, 0.2, 0.10000001)}},
+            "study.learning_rates gives 'LoAd' the rates 0.1, 0.2, 0.10000001; expected rates that differ in six",
+        ),
+        (
+            {"variants": {"a": (), "b": ()}, "same_rate": {"a": "b"}, "learning_rates": {"a": (0.1,)}},
+            "study.learning_rates gives 'a' the rates 0.1; expected rates that differ in six digits, of a variant that "
+            "is not in study.same_rate.",
+        ),
+    ],
+)
+def test_a_study_whose_runs_could_not_be_told_apart_is_refused(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        Study(**{"variants": {"LoAd": ()}, **settings})
 
 
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:

@@ -48,15 +48,15 @@ def draw(run: Run) -> Markup | None:
     return join(*parts)
 
 
-def _words(run: Looks) -> Markup:
+def _words(seen: Looks) -> Markup:
     """The correlation, the signs and the chosen model's gains in a sentence each."""
-    count, number = run.disagreeing
-    r = run.correlation
+    count, number = seen.disagreeing
+    r = seen.correlation
     correlated = "no correlation, with too few looks or a gain that is constant"
     if r is not None:
         correlated = f"the two gains have the correlation {signed(r)}"
     text = f"{number} looks: {correlated}; in {count} their signs differ."
-    if run.chosen:
-        holdout, untouched = map(signed, run.chosen)
+    if seen.chosen:
+        holdout, untouched = map(signed, seen.chosen)
         text += f" The chosen model: {holdout} on the hold-out, {untouched} on the watched images."
     return tag("p", text)
