@@ -11,9 +11,9 @@ from load_tf.discriminator.buffer import LabelMapSet
 from load_tf.discriminator.grid import GridExamples, Size, read_grid_examples
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.progress import progress
-from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.storage.run_directory import ArraySource, RunDirectory
 from load_tf.training.adversarial import map_maker
+from load_tf.training.augmentation import padded_batch
 
 _FOLDER = "label_maps/"
 """What the names of sets begin with in a commit."""
@@ -117,11 +117,7 @@ class Aggregation:
         for turn in progress(in_turns(starts, self._workers.local_replicas), description, unit="batch"):
             batches_ = []
             for start in turn:
-                rows = range(start, min(start + size, len(split)))
-                images = np.full((len(rows), *self._crop, 3), PADDING_VALUE, np.float32)
-                for row, index in enumerate(rows):
-                    image = split[index].image[: self._crop[0], : self._crop[1]]
-                    images[row, : image.shape[0], : image.shape[1]] = image
+                images, _ = padded_batch(split, range(start, min(start + size, len(split))), self._crop)
                 batches_.append(tf.constant(images))
             for start, made in zip(turn, self._map_batches(batches_), strict=True):
                 maps[start : start + len(made)] = made

@@ -17,8 +17,7 @@ from load_tf.discriminator.conditioning import PartOfBatch, Sampling, logits_on_
 from load_tf.discriminator.grid import GridExamples, Size
 from load_tf.randomness import generator, key
 from load_tf.segmentors.convention import OFFICIAL, Convention
-from load_tf.segmentors.labelling import PADDING_VALUE
-from load_tf.training.augmentation import draw_augmentation, put_augmented
+from load_tf.training.augmentation import draw_augmentation, padded_batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 from load_tf.training.stage_one import StageOne, pixels_seen
 
@@ -140,13 +139,9 @@ def adversarial_batches(
 
     def batch(update: int) -> tuple[np.ndarray, ...]:
         index = np.fromiter(image_order(len(split), seed, update * batch_size, batch_size), np.int64)
-        images = np.full((batch_size, *crop, 3), PADDING_VALUE, np.float32)
-        truth = np.full((batch_size, *crop), IGNORE_LABEL, np.uint8)
         flip, shift = (augmentation.flip, augmentation.shift) if augmentation else (False, 0)
         drawn = draw_augmentation(generator(seed, "augmentation", update), batch_size, flip, shift)
-        for row, i in enumerate(index):
-            image, label, _ = split[i]
-            put_augmented(image, label, drawn[row], images[row], truth[row])
+        images, truth = padded_batch(split, index, crop, drawn)
         noise_key = key(seed, "gumbel", update)
         on_grid = (examples.images[index], examples.labels[index], start_maps[index])
         return images, *on_grid, noise_key, *((truth,) if with_truth else ())

@@ -15,8 +15,8 @@ from load_tf.discriminator.grid import Size
 from load_tf.errors import check_number, check_whole
 from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
-from load_tf.segmentors.labelling import PADDING_VALUE, upsample
-from load_tf.training.augmentation import draw_augmentation, put_augmented
+from load_tf.segmentors.labelling import upsample
+from load_tf.training.augmentation import draw_augmentation, padded_batch
 from load_tf.training.optimizers import apply_scaled, polynomial_decay
 
 
@@ -155,12 +155,8 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
     size = min(settings.batch_size, len(split))
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
-        images = np.full((size, *crop, 3), PADDING_VALUE, np.float32)
-        labels = np.full((size, *crop), IGNORE_LABEL, np.uint8)
-        for row, place in enumerate(range(start, start + size)):
-            image, label, _ = split[int(order[place])]
-            put_augmented(image, label, drawn[place], images[row], labels[row])
-        return images, labels
+        part = slice(start, start + size)
+        return padded_batch(split, order[part], crop, drawn[part])
 
     specification = (tf.TensorSpec([size, *crop, 3], tf.float32), tf.TensorSpec([size, *crop], tf.uint8))
     starts = range(0, steps_per_epoch(len(split), settings) * size, size)
