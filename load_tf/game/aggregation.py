@@ -6,7 +6,7 @@ import tensorflow as tf
 from load_tf.algorithm.lookahead import State
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices import workers
-from load_tf.devices.replicas import in_turns, on_each_replica
+from load_tf.devices.replicas import chunks, on_each_replica
 from load_tf.discriminator.buffer import LabelMapSet
 from load_tf.discriminator.grid import GridExamples, Size, read_grid_examples
 from load_tf.evaluation.evaluator import Evaluator
@@ -110,11 +110,11 @@ class Aggregation:
                 self.sets[name.removeprefix(_FOLDER)] = LabelMapSet.from_arrays(run.arrays(name))
 
     def _maps_of(self, split: Split, description: str) -> np.ndarray:
-        """uint8 [N, G, G]; batches are dealt to all replicas of all workers, each as one device would have it."""
+        """uint8 [N, G, G]; batches are divided among all replicas of all workers, each as one device would have it."""
         grid, size = self._grid, self._batch_size
         maps = np.zeros((len(split), grid, grid), np.uint8)
         starts = range(0, len(split), size)[self._workers.index :: self._workers.count]
-        for turn in progress(in_turns(starts, self._workers.local_replicas), description, unit="batch"):
+        for turn in progress(chunks(starts, self._workers.local_replicas), description, unit="batch"):
             batches_ = []
             for start in turn:
                 images, _ = padded_batch(split, range(start, min(start + size, len(split))), self._crop)

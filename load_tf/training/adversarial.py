@@ -13,7 +13,7 @@ from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices.replicas import Batch, Parts
 from load_tf.discriminator.buffer import image_order, stream
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
-from load_tf.discriminator.conditioning import PartOfBatch, Sampling, logits_on_grid, sample_maps
+from load_tf.discriminator.conditioning import BatchSlice, Sampling, logits_on_grid, sample_maps
 from load_tf.discriminator.grid import GridExamples, Size
 from load_tf.randomness import generator, key
 from load_tf.segmentors.convention import OFFICIAL, Convention
@@ -78,7 +78,7 @@ class AdversarialTrainer(SegmentorTrainer):
           float32 [b, G, G, K] each: the logits on the grid, and the maps, zero where void.
         """
         on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size, self.convention)
-        place = PartOfBatch(batch["first"], batch["rows"]) if parts.count > 1 else None
+        place = BatchSlice(batch["first"], batch["rows"]) if parts.count > 1 else None
         visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
         return on_grid, sample_maps(on_grid, self.sampling, batch["key"], place) * visible[..., None]
 
