@@ -110,7 +110,7 @@ class AdversarialGame:
         self.images = Images(training, self.aggregation.training_grid, settings, crop=crop, seed=seed)
         self.saving = Saving(self.models, self.judge, self.aggregation, self.watch)
         self.state, self.updates = State(), 0
-        self._last_update: dict[str, float | None] = {}
+        self._last_update: dict[str, Any] = {}
 
     def _make_judge(self, method: Method, arena: Arena) -> Judge | None:
         """The discriminator's side, where the method has a discriminator."""
@@ -172,7 +172,6 @@ class AdversarialGame:
         measures["distance"] = float(self.models.start.distance())
         finite, measures = self.workers.agree([finite, {name: float(value) for name, value in measures.items()}])
         numbers = {name: float(value) if np.isfinite(value) else None for name, value in measures.items()}
-        self._last_update = numbers
         self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
         self.run.time("adversarial", time.monotonic() - began, updates=per_iteration)
         return finite
@@ -200,7 +199,10 @@ class AdversarialGame:
             self.judge.train(self.aggregation, cycle, book)
 
     def record(self, event: str, **values: Any) -> None:
-        self.listener(self.run.record(event, **values, **self.watch.beside(event, values)))
+        recorded = self.run.record(event, **values, **self.watch.beside(event, values))
+        self.listener(recorded)
+        if event == "update":
+            self._last_update = recorded
         if event == "cycle_end":
             last = self._last_update
             self._warn(
@@ -228,4 +230,7 @@ class AdversarialGame:
         if saved is None:
             return None
         self.state, self.updates = saved
+        # The commit may fall between a cycle's last update and the event that ends it.
+        updates = (event for event in reversed(self.run.journal()) if event["event"] == "update")
+        self._last_update = next(updates, {})
         return self.state

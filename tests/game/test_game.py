@@ -334,6 +334,25 @@ def test_a_commit_is_all_a_restart_needs(tmp_path: Path) -> None:
     run.close()
 
 
+def test_a_cycle_that_ends_after_a_restart_is_warned_of_as_without_one(tmp_path: Path) -> None:
+    """The restart falls between the cycle's last update and the event that closes it."""
+    adversarial = dataclasses.replace(PLAYERS.adversarial, learning_rate=1e-30)
+    players = dataclasses.replace(PLAYERS, adversarial=adversarial)
+    game = make(RunDirectory(tmp_path / "run", "config"), players=players)
+    game.aggregate("g0", 0)
+    game.update(0, 0)
+    game.commit(State(phase="ahead", iteration=1, buffer=["g0"]))
+    game.record("cycle_end", cycle=0)
+    expected = game.run.journal()
+    assert [event["event"] for event in expected[-2:]] == ["cycle_end", "warning"]
+    game.run.close()
+    again = make(RunDirectory(tmp_path / "run", "config"), players=players)
+    again.resume()
+    again.record("cycle_end", cycle=0)
+    assert again.run.journal() == expected
+    again.run.close()
+
+
 def test_a_commit_holds_the_weights_of_its_moment_whatever_was_written_ahead(tmp_path: Path) -> None:
     game = committed(tmp_path / "run")
     game.update(0, 2)
