@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from load_tf.discriminator.conditioning import IMAGE_RANGE
-from load_tf.errors import UserError, check
+from load_tf.errors import UserError, check, check_number
 
 KINDS = {"mobilenet": "mobilenet", "convolutional": "fully_convolutional"}
 """By architecture the module of this package that has its `build` and its `numbers`. A new one is a file and a line."""
@@ -38,7 +38,9 @@ class Discriminator:
     def __post_init__(self) -> None:
         if self.input_size < 32:
             raise UserError(f"Discriminator.input_size is {self.input_size}; MobileNet needs at least 32.")
-        check(self, "dropout", allowed=lambda value: 0 <= value < 1, expected="a rate in [0, 1)")
+        check_number(self, "alpha")
+        rates = ("dropout", "batch_norm_momentum")
+        check(self, *rates, allowed=lambda value: 0 <= value < 1, expected="a rate in [0, 1)")
         object.__setattr__(self, "image_range", tuple(self.image_range))
         for name, choices in (("architecture", tuple(KINDS)), ("sees", ("split", "masks", "both"))):
             if getattr(self, name) not in choices:

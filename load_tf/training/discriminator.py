@@ -64,7 +64,10 @@ class DiscriminatorTraining:
             allowed=lambda value: isinstance(value, int | float) and 0 <= value < math.inf,
             expected="a finite number of at least 0",
         )
+        check_number(self, "sufficient_accuracy", zero=True)
         check_whole(self, "batch_size", "patience", "max_epochs")
+        if self.first_max_epochs is not None:
+            check_whole(self, "first_max_epochs", expected="None or a whole number above 0")
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         if self.optimizer == "adam":

@@ -63,6 +63,15 @@ class AdversarialTraining:
         above_0 = "None or a number above 0"
         check(self, "clip_norm", allowed=lambda value: value is None or value > 0, expected=above_0)
         check(self, "momentum", "average", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
+        check(self, "trainable", allowed=_is_regular_expression, expected="a regular expression")
+
+
+def _is_regular_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 class SegmentorTrainer(orbit.StandardTrainer):

@@ -12,7 +12,7 @@ from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.buffer import stream
 from load_tf.discriminator.grid import Size
-from load_tf.errors import check_number, check_whole
+from load_tf.errors import check, check_number, check_whole
 from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.labelling import upsample
@@ -45,7 +45,8 @@ class StageOne:
     def __post_init__(self) -> None:
         check_whole(self, "epochs", "batch_size")
         check_whole(self, "shift", least=0, expected="a whole number of pixels, at least 0")
-        check_number(self, "learning_rate")
+        check(self, "momentum", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
+        check_number(self, "learning_rate", "clip_norm")
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL) -> tf.Tensor:
