@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from load_tf.algorithm.lookahead import Lookahead
+from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
@@ -34,6 +35,7 @@ REFUSED: list[tuple[type, str, tuple[Any, ...], str]] = [
     (Lookahead, "lower", (0, 1, None), LOWER),
     (Lookahead, "peak_test", (0.4, 1), "None or a share in [0.5, 1)"),
     *((StageOne, name, (0, 1.0), "a whole number above 0") for name in ("epochs", "batch_size")),
+    (Runtime, "intra_op_threads", (-1, 1.5), "a whole number of at least 0"),
     (StageOne, "shift", (-1, 0.5), "a whole number of pixels, at least 0"),
     (StageOne, "learning_rate", (0, -1.0, "1", math.nan), "a number above 0"),
     (StageOne, "momentum", (-0.1, 1, math.nan), "a number in [0, 1)"),
@@ -69,6 +71,7 @@ REFUSED: list[tuple[type, str, tuple[Any, ...], str]] = [
 
 TAKEN: list[tuple[type, dict[str, Any]]] = [
     (Lookahead, {"patience": 1, "max_cycles": None, "max_iterations": 1, "upper": 0, "lower": 1e-9, "peak_test": 0.5}),
+    (Runtime, {"intra_op_threads": 0, "inter_op_threads": 1}),
     (StageOne, {"momentum": 0, "clip_norm": 1e-3}),
     (StageOne, {"epochs": 1, "batch_size": 1, "shift": 0, "learning_rate": 1}),
     (DiscriminatorTraining, {"optimizer": "adam", "monitor": "pair_accuracy", "initial_accumulator": 0, "patience": 1}),
