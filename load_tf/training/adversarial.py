@@ -56,6 +56,12 @@ class AdversarialTrainer(SegmentorTrainer):
         strategy: tf.distribute.Strategy,
         convention: Convention = OFFICIAL,
     ) -> None:
+        """As `SegmentorTrainer`, whose other arguments these are; the rate stays, and so do the images.
+
+        Args:
+          discriminator: what is to be fooled; it stands still.
+          sampling: how the logits become the maps that it is shown.
+        """
         self.discriminator, self.sampling, self.saturating = discriminator, sampling, settings.saturating
         super().__init__(segmentor, settings, crop, num_classes, strategy, convention)
 
