@@ -25,7 +25,7 @@ class Aggregation:
     Attributes:
       training_grid: ground truth and images of D_t on the grid.
       holdout_grid: those of the hold-out.
-      sets: the label maps by the name of their model; the start model's are the first.
+      sets: the label maps by the name of their model; the first are those of the model that the updates begin with.
       changed: names in a commit whose arrays are not those of the last one.
     """
 
@@ -50,12 +50,17 @@ class Aggregation:
           grid: points along each axis.
           batch_size: images in a step.
           strategy: its replicas share the images.
+
+        Raises:
+          UserError: naming an image that is larger than the crop.
         """
         self._evaluator, self._training, self._holdout = evaluator, training, holdout
         self._crop, self._grid, self._batch_size = crop, grid, batch_size
         self._workers = workers.of(strategy)
         self.training_grid: GridExamples = read_grid_examples(training, crop, grid, "D_t on the grid")
-        self.holdout_grid: GridExamples = read_grid_examples(holdout, crop, grid, "hold-out on the grid")
+        self.holdout_grid: GridExamples = read_grid_examples(
+            holdout, crop, grid, "hold-out on the grid", "hold-out image"
+        )
         self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid, evaluator.convention), strategy)
         self.sets: dict[str, LabelMapSet] = {}
         self.changed: set[str] = set()
@@ -67,11 +72,16 @@ class Aggregation:
 
     @property
     def origin(self) -> LabelMapSet | None:
-        """The set that changes are measured from: the start model's, once it is there."""
+        """The set that changes are measured from: the first, once it is there."""
         return next(iter(self.sets.values()), None)
 
     def add(self, name: str, cycle: int) -> None:
-        """Makes the set of the present model and keeps it as that of model `name`. All workers must call it."""
+        """Makes the set of the present model and keeps it as that of model `name`. All workers must call it.
+
+        Args:
+          name: the model's, such as `g0`.
+          cycle: the one that comes.
+        """
         self._evaluator.forward.refresh()
         self.sets[name] = LabelMapSet(
             self._maps_of(self._training, f"maps of {name}"), self._maps_of(self._holdout, f"maps of {name}"), cycle
@@ -115,10 +125,10 @@ class Aggregation:
         maps = np.zeros((len(split), grid, grid), np.uint8)
         starts = range(0, len(split), size)[self._workers.index :: self._workers.count]
         for turn in progress(chunks(starts, self._workers.local_replicas), description, unit="batch"):
-            batches_ = []
+            batches = []
             for start in turn:
                 images, _ = padded_batch(split, range(start, min(start + size, len(split))), self._crop)
-                batches_.append(tf.constant(images))
-            for start, made in zip(turn, self._map_batches(batches_), strict=True):
+                batches.append(tf.constant(images))
+            for start, made in zip(turn, self._map_batches(batches), strict=True):
                 maps[start : start + len(made)] = made
         return self._workers.union(maps)

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
+from load_tf.game.aggregation import Aggregation
 from load_tf.game.game import AdversarialGame, Players
 from load_tf.randomness import generator
 from load_tf.storage.run_directory import RunDirectory
@@ -172,6 +174,19 @@ def test_an_update_is_a_function_of_the_start_and_the_count(game: AdversarialGam
     game.updates = count
     game.update(0, 0)
     assert not equal(weights(game), after), "else the images would not count"
+
+
+def test_a_holdout_image_that_is_larger_than_the_crop_is_named_as_one() -> None:
+    model, strategy = segmentor(3), tf.distribute.get_strategy()
+    small, large = (synthetic(train=2, validation=2, size=size) for size in ((48, 64), (48, 80)))
+    splits = {"training": small.split("train"), "holdout": large.split("validation")}
+    evaluator = Evaluator(model, splits["holdout"], CROP, CLASSES, 2, strategy=strategy)
+    settings: dict[str, Any] = {"crop": CROP, "grid": 32, "batch_size": 2, "strategy": strategy}
+    with pytest.raises(UserError, match=r"^hold-out image '\w+' is 48x80, larger than the crop 49x65; choose a larger"):
+        Aggregation(evaluator, **splits, **settings)
+    splits = {"training": large.split("train"), "holdout": small.split("validation")}
+    with pytest.raises(UserError, match=r"^training image '\w+' is 48x80, larger"):
+        Aggregation(evaluator, **splits, **settings)
 
 
 def test_the_best_model_becomes_the_start(game: AdversarialGame) -> None:
