@@ -186,7 +186,7 @@ def on_each_replica(
 
 def per_replica(values: Sequence[T], strategy: tf.distribute.Strategy) -> T:
     """For each of this worker's replicas its value, for `strategy.run`; the last one again where there are too few."""
-    local = strategy.num_replicas_in_sync // workers.of(strategy).count
+    local = workers.of(strategy).local_replicas
 
     def of_replica(context: tf.distribute.experimental.ValueContext) -> T:
         return values[min(context.replica_id_in_sync_group % local, len(values) - 1)]

@@ -81,6 +81,29 @@ class AdversarialGame:
         watched: Split | None = None,
         stage_one: StageOne = StageOne(),  # noqa: B008 - immutable
     ) -> None:
+        """Builds all that plays, and reads the images on the discriminator's grid; nothing is trained yet.
+
+        Args:
+          segmentor: its present weights are the start model's.
+          evaluator: the segmentor's, on the hold-out.
+          training: D_t.
+          holdout: what decides.
+          players: settings of the discriminator, of both trainings and of the sampling.
+          method: what may change them, and makes the networks' trainers.
+          crop: the padded height and width.
+          num_classes: K.
+          seed: the experiment's.
+          run: where it is journalled and committed.
+          strategy: where the variables live; its replicas share a batch.
+          commit_every: iterations between two commits within a cycle.
+          max_iterations: of the whole run, over which a learning rate may fall; None: there is no budget.
+          listener: is told every event of the journal.
+          watched: images that are scored as the hold-out is and decide nothing; None: there are none.
+          stage_one: how the segmentor was, or would be, trained by cross-entropy.
+
+        Raises:
+          UserError: naming an image that is larger than the crop, or what the method or its trainer can't do here.
+        """
         self.segmentor, self.evaluator = segmentor, evaluator
         players = dataclasses.replace(players, adversarial=method.adversarial_training(players.adversarial))
         self.training, self.holdout, self.players = training, holdout, players

@@ -88,7 +88,14 @@ class DiscriminatorTraining:
 
 @dataclasses.dataclass
 class DiscriminatorProgress:
-    """Where a training of the discriminator stands; plain values, part of a commit."""
+    """Where a training of the discriminator stands; plain values, part of a commit.
+
+    Attributes:
+      cycle: the one it comes before.
+      epoch: epochs made.
+      best_epoch: the best of them, counted from 1; 0: none yet.
+      best_measures: what that one measured on the hold-out.
+    """
 
     cycle: int
     epoch: int = 0

@@ -83,6 +83,15 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         strategy: tf.distribute.Strategy,
         convention: Convention = OFFICIAL,
     ) -> None:
+        """Makes the optimizer; nothing is trained yet.
+
+        Args:
+          segmentor: [B, H, W, 3] -> logits [B, h, w, K].
+          settings: how it is trained.
+          total_steps: of all epochs, over which the learning rate falls to 0.
+          strategy: where the variables live; its replicas share a batch.
+          convention: the segmentor's.
+        """
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
         self.segmentor, self.strategy, self.convention = segmentor, strategy, convention
         self.parts = Parts(strategy)
@@ -140,12 +149,19 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
 
 
 def steps_per_epoch(images: int, settings: StageOne) -> int:
-    """Whole batches in a pass over D_t; what is left over comes first in no epoch, since each has its own order."""
+    """Whole batches in a pass over D_t, at least 1; each epoch has an order of its own, and leaves others over."""
     return max(1, images // settings.batch_size)
 
 
 def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: int, epoch: int) -> tf.data.Dataset:
     """One epoch of images and label maps, padded to the crop, in an order and with an augmentation drawn by key.
+
+    Args:
+      split: D_t.
+      settings: batch size, flip and shift.
+      crop: the padded height and width.
+      seed: with the epoch the key.
+      epoch: counted from 0.
 
     Returns:
       Elements with `images` float32 [B, H, W, 3] and `labels` uint8 [B, H, W].
