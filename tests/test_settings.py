@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from load_tf.algorithm.lookahead import Lookahead
+from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.experiment.settings import Experiment
 from load_tf.methods.class_constants import ClassConstants
@@ -34,8 +36,15 @@ REFUSED: list[tuple[type, str, tuple[Any, ...], str]] = [
     (Lookahead, "lower", (0, 1, None), LOWER),
     (Lookahead, "peak_test", (0.4, 1), "None or a share in [0.5, 1)"),
     *((StageOne, name, (0, 1.0), "a whole number above 0") for name in ("epochs", "batch_size")),
+    (Runtime, "intra_op_threads", (-1, 1.5), "a whole number of at least 0"),
     (StageOne, "shift", (-1, 0.5), "a whole number of pixels, at least 0"),
     (StageOne, "learning_rate", (0, -1.0, "1", math.nan), "a number above 0"),
+    (StageOne, "momentum", (-0.1, 1, math.nan), "a number in [0, 1)"),
+    (StageOne, "clip_norm", (0, -1.0, None, math.nan), "a number above 0"),
+    (Discriminator, "alpha", (0, -1.0, "1", math.nan), "a number above 0"),
+    *((Discriminator, name, (-0.1, 1, math.nan), "a rate in [0, 1)") for name in ("dropout", "batch_norm_momentum")),
+    (DiscriminatorTraining, "first_max_epochs", (0, -3, 1.0), "None or a whole number above 0"),
+    (DiscriminatorTraining, "sufficient_accuracy", (-0.1, "0.9", None, math.nan), "a number of at least 0"),
     (DiscriminatorTraining, "optimizer", ("sgd", None), "'adagrad' or 'adam'"),
     (DiscriminatorTraining, "monitor", ("accuracy",), "'loss' or 'pair_accuracy'"),
     (DiscriminatorTraining, "learning_rate", (0, None), "a number above 0"),
@@ -44,6 +53,7 @@ REFUSED: list[tuple[type, str, tuple[Any, ...], str]] = [
     *((AdversarialTraining, name, (0, 2.0), "a whole number above 0") for name in ("batch_size", "accumulate")),
     (AdversarialTraining, "updates_per_iteration", (0,), "a whole number above 0"),
     (AdversarialTraining, "learning_rate", (0, "1"), "a number above 0"),
+    (AdversarialTraining, "trainable", ("conv(", "*"), "a regular expression"),
     (AdversarialTraining, "clip_norm", (0, -1, math.nan), "None or a number above 0"),
     *((AdversarialTraining, name, (-0.1, 1, math.nan), "a number in [0, 1)") for name in ("momentum", "average")),
     (Sampling, "temperature", (0, -1, math.nan), "a number above 0"),
@@ -55,21 +65,26 @@ REFUSED: list[tuple[type, str, tuple[Any, ...], str]] = [
     (LookaheadOptimizer, "alpha", (0, 1.1), "a number in (0, 1]"),
     *((HungEtAl, name, (-1, "1", math.nan), "a number of at least 0") for name in ("weight", "weight_decay")),
     *((HungEtAl, name, (0, None), "a number above 0") for name in ("learning_rate", "discriminator_learning_rate")),
+    (HungEtAl, "momentum", (-0.1, 1, math.nan), "a number in [0, 1)"),
     (LucEtAl, "weight", (-1,), "a number of at least 0"),
     (LucEtAl, "discriminator_learning_rate", (0,), "a number above 0"),
 ]
 
 TAKEN: list[tuple[type, dict[str, Any]]] = [
     (Lookahead, {"patience": 1, "max_cycles": None, "max_iterations": 1, "upper": 0, "lower": 1e-9, "peak_test": 0.5}),
+    (Runtime, {"intra_op_threads": 0, "inter_op_threads": 1}),
+    (StageOne, {"momentum": 0, "clip_norm": 1e-3}),
     (StageOne, {"epochs": 1, "batch_size": 1, "shift": 0, "learning_rate": 1}),
     (DiscriminatorTraining, {"optimizer": "adam", "monitor": "pair_accuracy", "initial_accumulator": 0, "patience": 1}),
+    (DiscriminatorTraining, {"first_max_epochs": 1, "sufficient_accuracy": 1.1}),
+    (Discriminator, {"alpha": 0.1, "dropout": 0, "batch_norm_momentum": 0}),
     (AdversarialTraining, {"clip_norm": None, "momentum": 0, "average": 0.999, "learning_rate": 1e-30}),
     (AdversarialTraining, {"clip_norm": np.float32(1), "momentum": np.float32(0.5)}),
     (Sampling, {"temperature": np.float64(1e-3)}),
     (ClassConstants, {"steps": 1, "every": 1, "gain": 1}),
     (EMA, {"decay": 0, "schedule": "decay"}),
     (LookaheadOptimizer, {"k": 1, "alpha": 1}),
-    (HungEtAl, {"weight": 0, "weight_decay": 0}),
+    (HungEtAl, {"weight": 0, "weight_decay": 0, "momentum": 0}),
 ]
 """What is just within."""
 

@@ -131,10 +131,10 @@ class Game(Protocol):
         """mIoU of the present model on the hold-out, as a fraction, over the classes that the hold-out's truth has."""
 
     def go_back(self) -> None:
-        """Makes the start model the present one; the optimizer's momentum starts from zero."""
+        """Makes the start model the present one; the optimizer's momentum starts from zero, unless it is to go on."""
 
     def reset_momentum(self) -> None:
-        """Makes the optimizer's momentum start from zero, the present model staying what it is."""
+        """As `go_back`, but the present model stays what it is."""
 
     def update(self, cycle: int, iteration: int) -> bool:
         """One adversarial iteration on the present model.

@@ -153,9 +153,9 @@ def _global_moments(
     return mean, replica.all_reduce(tf.distribute.ReduceOp.SUM, flag * tf.reduce_sum(squares, axes)) / count
 
 
-def in_turns(items: Sequence[T], hands: int) -> list[Sequence[T]]:
-    """Items in turns of one for each hand; the last turn may be short."""
-    return [items[start : start + hands] for start in range(0, len(items), hands)]
+def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Items in order, `size` at a time, such as one batch for each replica; the last chunk may be shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def on_each_replica(
@@ -186,7 +186,7 @@ def on_each_replica(
 
 def per_replica(values: Sequence[T], strategy: tf.distribute.Strategy) -> T:
     """For each of this worker's replicas its value, for `strategy.run`; the last one again where there are too few."""
-    local = strategy.num_replicas_in_sync // workers.of(strategy).count
+    local = workers.of(strategy).local_replicas
 
     def of_replica(context: tf.distribute.experimental.ValueContext) -> T:
         return values[min(context.replica_id_in_sync_group % local, len(values) - 1)]

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from load_tf.devices import precision
 from load_tf.devices import strategies as devices
+from load_tf.errors import check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Runtime:
     devices: str = "auto"
     logical_devices: int = 0
     precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        # Below 0 TensorFlow would end the process, without an exception.
+        check_whole(self, "intra_op_threads", least=0, expected="a whole number of at least 0")
 
     def start(self) -> tf.distribute.Strategy:
         """Sets up TensorFlow, the devices and the precision; must come before anything that runs on it.

@@ -96,13 +96,13 @@ def _multi_worker(addresses: list[str], index: int) -> tf.distribute.Strategy:
         )
     if addresses[1:]:
         presence.wait_for_all(addresses, index)
-        _tolerate_pauses(json.loads(os.environ["TF_CONFIG"])["cluster"])
+        _lengthen_heartbeat_timeout(json.loads(os.environ["TF_CONFIG"])["cluster"])
     with interruption.left_to_the_system(presence.START_SECONDS):
         return _made(tf.distribute.MultiWorkerMirroredStrategy, "the workers of TF_CONFIG")
 
 
-def _tolerate_pauses(cluster: dict[str, list[str]]) -> None:
-    """Has TensorFlow give up a worker without a heartbeat later than `Workers.watched` does, which can say whom."""
+def _lengthen_heartbeat_timeout(cluster: dict[str, list[str]]) -> None:
+    """Makes TensorFlow's own heartbeat timeout longer than that of `Workers.watched`, which says who is missing."""
     if context.context().coordination_service is not None:
         return
     jobs = [job for job in ("chief", "worker") if cluster.get(job)]

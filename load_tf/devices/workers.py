@@ -114,7 +114,7 @@ class Workers:
         return add
 
     def agree(self, value: Any) -> Any:
-        """The chief's value, on all workers, which all must call it.
+        """The chief's value, on all workers. All of them must call it.
 
         Args:
           value: plain, fit for JSON; the others' counts for nothing.

@@ -2,7 +2,7 @@
 
 A set holds one model's maps of every image of D_t and of the hold-out (which is never trained on), uint8 at the
 discriminator's resolution: 50 KB an image at 224. Sets live in the run directory, named by its state with size and
-checksum; in memory they are views of what was read from there.
+checksum; after a restart those in memory are views of what was read from there.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ class LabelMapSet:
     Attributes:
       training: uint8 [N, G, G], of the images of D_t, in their order.
       holdout: uint8 [M, G, G], of the hold-out images, in their order.
-      cycle: the cycle after which they were made.
+      cycle: the cycle before which they were made.
     """
 
     training: np.ndarray

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from load_tf.discriminator.conditioning import PartOfBatch, split_by_class
+from load_tf.discriminator.conditioning import BatchSlice, split_by_class
 from load_tf.discriminator.settings import Discriminator
 
 Dropped = Callable[[tf.Tensor], tf.Tensor]
@@ -69,7 +69,7 @@ class ConditionalDiscriminator(abc.ABC):
         inputs: tf.Tensor,
         training: bool,
         dropout_key: tf.Tensor | None = None,
-        place: PartOfBatch | None = None,
+        place: BatchSlice | None = None,
     ) -> tf.Tensor:
         """The verdict on some maps.
 
@@ -86,7 +86,7 @@ class ConditionalDiscriminator(abc.ABC):
         return self.verdict(inputs, training, lambda x: _dropout(x, rate, dropout_key, place) if rate else x)
 
 
-def _dropout(features: tf.Tensor, rate: float, key: tf.Tensor, place: PartOfBatch | None) -> tf.Tensor:
+def _dropout(features: tf.Tensor, rate: float, key: tf.Tensor, place: BatchSlice | None) -> tf.Tensor:
     """Keyed dropout; of a part of a batch what the whole batch's is there."""
     if place is None:
         return tf.nn.experimental.stateless_dropout(features, rate, seed=key)

@@ -39,8 +39,8 @@ class Sampling:
         check(self, "temperature", allowed=lambda value: value > 0, expected="a number above 0")
 
 
-class PartOfBatch(NamedTuple):
-    """Which rows of a batch a part of it has: whose draws it has to make, however the batch was divided."""
+class BatchSlice(NamedTuple):
+    """Where in the global batch a replica's part of it lies, so that noise is what the whole batch would draw there."""
 
     first: tf.Tensor
     """int32: the part's first row."""
@@ -125,7 +125,7 @@ def logits_on_grid(logits: tf.Tensor, crop: Size, grid: int, convention: Convent
     return tf.einsum("gh,bhwk,xw->bgxk", rows, logits, columns, optimize="optimal")
 
 
-def sample_maps(logits: tf.Tensor, sampling: Sampling, key: tf.Tensor, place: PartOfBatch | None = None) -> tf.Tensor:
+def sample_maps(logits: tf.Tensor, sampling: Sampling, key: tf.Tensor, place: BatchSlice | None = None) -> tf.Tensor:
     """Gumbel-softmax label maps (Jang et al. 2016), by default straight-through.
 
     Args:

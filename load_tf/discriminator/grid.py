@@ -65,8 +65,17 @@ class GridExamples:
         return len(self.images)
 
 
-def read_grid_examples(split: Split, crop: Size, grid: int, description: str) -> GridExamples:
-    """Reads every example of a split on the grid, with a progress bar.
+def read_grid_examples(
+    split: Split, crop: Size, grid: int, description: str, called: str = "training image"
+) -> GridExamples:
+    """Reads every example of a split on the grid.
+
+    Args:
+      split: where they are.
+      crop: the padded height and width.
+      grid: points along each axis.
+      description: for the progress bar.
+      called: what an image is called in an error.
 
     Raises:
       UserError: naming an image that is larger than the crop.
@@ -79,7 +88,7 @@ def read_grid_examples(split: Split, crop: Size, grid: int, description: str) ->
         height, width = label.shape
         if height > crop[0] or width > crop[1]:
             return (
-                f"training image {identity!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; "
+                f"{called} {identity!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; "
                 "choose a larger crop."
             )
         images[index] = read_on_grid(image, crop, grid, fill=127)

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal
 
 from load_tf.discriminator.conditioning import IMAGE_RANGE
-from load_tf.errors import UserError
+from load_tf.errors import UserError, check, check_number
 
 KINDS = {"mobilenet": "mobilenet", "convolutional": "fully_convolutional"}
 """By architecture the module of this package that has its `build` and its `numbers`. A new one is a file and a line."""
@@ -15,16 +15,16 @@ class Discriminator:
     """Its architecture; the defaults are the paper's, or where the paper is silent those of docs/reproduction.md.
 
     Attributes:
-      alpha: width multiplier of MobileNet.
+      alpha: multiplies the channels of the layers, above 0; MobileNet's width multiplier.
       input_size: points of the grid along each axis; 224 in the paper.
-      dropout: rate in front of the last layer, in training only.
+      dropout: rate in front of the last layer, in training only; the convolutional one has none.
       image_range: what the values 0 and 255 of the image become.
       architecture: one of `KINDS`: "mobilenet", the paper's, one verdict on a whole map; "convolutional", Hung et
         al.'s, a verdict on every place.
       sees: "split", the paper's `3 K` channels of the class-split image; "masks", the label map's K channels alone, as
         in Hung et al.; "both".
-      batch_norm_momentum: of the moving averages that are used at inference. Keras' 0.99 is stale after the few steps
-        of a short training: 43 steps (350 images) would leave 65 % of the initial values in them.
+      batch_norm_momentum: of MobileNet's moving averages, which are used at inference. Keras' 0.99 is stale after the
+        few steps of a short training: 43 steps (350 images) would leave 65 % of the initial values in them.
     """
 
     alpha: float = 1.0
@@ -38,8 +38,9 @@ class Discriminator:
     def __post_init__(self) -> None:
         if self.input_size < 32:
             raise UserError(f"Discriminator.input_size is {self.input_size}; MobileNet needs at least 32.")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"Discriminator.dropout is {self.dropout}; expected a rate in [0, 1).")
+        check_number(self, "alpha")
+        rates = ("dropout", "batch_norm_momentum")
+        check(self, *rates, allowed=lambda value: 0 <= value < 1, expected="a rate in [0, 1)")
         object.__setattr__(self, "image_range", tuple(self.image_range))
         for name, choices in (("architecture", tuple(KINDS)), ("sees", ("split", "masks", "both"))):
             if getattr(self, name) not in choices:

@@ -6,14 +6,14 @@ import tensorflow as tf
 from load_tf.algorithm.lookahead import State
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices import workers
-from load_tf.devices.replicas import in_turns, on_each_replica
+from load_tf.devices.replicas import chunks, on_each_replica
 from load_tf.discriminator.buffer import LabelMapSet
 from load_tf.discriminator.grid import GridExamples, Size, read_grid_examples
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.progress import progress
-from load_tf.segmentors.labelling import PADDING_VALUE
 from load_tf.storage.run_directory import ArraySource, RunDirectory
 from load_tf.training.adversarial import map_maker
+from load_tf.training.augmentation import padded_batch
 
 _FOLDER = "label_maps/"
 """What the names of sets begin with in a commit."""
@@ -25,7 +25,7 @@ class Aggregation:
     Attributes:
       training_grid: ground truth and images of D_t on the grid.
       holdout_grid: those of the hold-out.
-      sets: the label maps by the name of their model; the start model's are the first.
+      sets: the label maps by the name of their model; the first are those of the model that the updates begin with.
       changed: names in a commit whose arrays are not those of the last one.
     """
 
@@ -50,12 +50,17 @@ class Aggregation:
           grid: points along each axis.
           batch_size: images in a step.
           strategy: its replicas share the images.
+
+        Raises:
+          UserError: naming an image that is larger than the crop.
         """
         self._evaluator, self._training, self._holdout = evaluator, training, holdout
         self._crop, self._grid, self._batch_size = crop, grid, batch_size
         self._workers = workers.of(strategy)
         self.training_grid: GridExamples = read_grid_examples(training, crop, grid, "D_t on the grid")
-        self.holdout_grid: GridExamples = read_grid_examples(holdout, crop, grid, "hold-out on the grid")
+        self.holdout_grid: GridExamples = read_grid_examples(
+            holdout, crop, grid, "hold-out on the grid", "hold-out image"
+        )
         self._map_batches = on_each_replica(map_maker(evaluator.forward, crop, grid, evaluator.convention), strategy)
         self.sets: dict[str, LabelMapSet] = {}
         self.changed: set[str] = set()
@@ -67,11 +72,16 @@ class Aggregation:
 
     @property
     def origin(self) -> LabelMapSet | None:
-        """The set that changes are measured from: the start model's, once it is there."""
+        """The set that changes are measured from: the first, once it is there."""
         return next(iter(self.sets.values()), None)
 
     def add(self, name: str, cycle: int) -> None:
-        """Makes the set of the present model and keeps it as that of model `name`. All workers must call it."""
+        """Makes the set of the present model and keeps it as that of model `name`. All workers must call it.
+
+        Args:
+          name: the model's, such as `g0`.
+          cycle: the one that comes.
+        """
         self._evaluator.forward.refresh()
         self.sets[name] = LabelMapSet(
             self._maps_of(self._training, f"maps of {name}"), self._maps_of(self._holdout, f"maps of {name}"), cycle
@@ -110,19 +120,15 @@ class Aggregation:
                 self.sets[name.removeprefix(_FOLDER)] = LabelMapSet.from_arrays(run.arrays(name))
 
     def _maps_of(self, split: Split, description: str) -> np.ndarray:
-        """uint8 [N, G, G]; batches are dealt to all replicas of all workers, each as one device would have it."""
+        """uint8 [N, G, G]; batches are divided among all replicas of all workers, each as one device would have it."""
         grid, size = self._grid, self._batch_size
         maps = np.zeros((len(split), grid, grid), np.uint8)
         starts = range(0, len(split), size)[self._workers.index :: self._workers.count]
-        for turn in progress(in_turns(starts, self._workers.local_replicas), description, unit="batch"):
-            batches_ = []
+        for turn in progress(chunks(starts, self._workers.local_replicas), description, unit="batch"):
+            batches = []
             for start in turn:
-                rows = range(start, min(start + size, len(split)))
-                images = np.full((len(rows), *self._crop, 3), PADDING_VALUE, np.float32)
-                for row, index in enumerate(rows):
-                    image = split[index].image[: self._crop[0], : self._crop[1]]
-                    images[row, : image.shape[0], : image.shape[1]] = image
-                batches_.append(tf.constant(images))
-            for start, made in zip(turn, self._map_batches(batches_), strict=True):
+                images, _ = padded_batch(split, range(start, min(start + size, len(split))), self._crop)
+                batches.append(tf.constant(images))
+            for start, made in zip(turn, self._map_batches(batches), strict=True):
                 maps[start : start + len(made)] = made
         return self._workers.union(maps)

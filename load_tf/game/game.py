@@ -81,6 +81,29 @@ class AdversarialGame:
         watched: Split | None = None,
         stage_one: StageOne = StageOne(),  # noqa: B008 - immutable
     ) -> None:
+        """Builds all that plays, and reads the images on the discriminator's grid; nothing is trained yet.
+
+        Args:
+          segmentor: its present weights are the start model's.
+          evaluator: the segmentor's, on the hold-out.
+          training: D_t.
+          holdout: what decides.
+          players: settings of the discriminator, of both trainings and of the sampling.
+          method: what may change them, and makes the networks' trainers.
+          crop: the padded height and width.
+          num_classes: K.
+          seed: the experiment's.
+          run: where it is journalled and committed.
+          strategy: where the variables live; its replicas share a batch.
+          commit_every: iterations between two commits within a cycle.
+          max_iterations: of the whole run, over which a learning rate may fall; None: there is no budget.
+          listener: is told every event of the journal.
+          watched: images that are scored as the hold-out is and decide nothing; None: there are none.
+          stage_one: how the segmentor was, or would be, trained by cross-entropy.
+
+        Raises:
+          UserError: naming an image that is larger than the crop, or what the method or its trainer can't do here.
+        """
         self.segmentor, self.evaluator = segmentor, evaluator
         players = dataclasses.replace(players, adversarial=method.adversarial_training(players.adversarial))
         self.training, self.holdout, self.players = training, holdout, players
@@ -110,7 +133,7 @@ class AdversarialGame:
         self.images = Images(training, self.aggregation.training_grid, settings, crop=crop, seed=seed)
         self.saving = Saving(self.models, self.judge, self.aggregation, self.watch)
         self.state, self.updates = State(), 0
-        self._last_update: dict[str, float | None] = {}
+        self._last_update: dict[str, Any] = {}
 
     def _make_judge(self, method: Method, arena: Arena) -> Judge | None:
         """The discriminator's side, where the method has a discriminator."""
@@ -172,7 +195,6 @@ class AdversarialGame:
         measures["distance"] = float(self.models.start.distance())
         finite, measures = self.workers.agree([finite, {name: float(value) for name, value in measures.items()}])
         numbers = {name: float(value) if np.isfinite(value) else None for name, value in measures.items()}
-        self._last_update = numbers
         self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
         self.run.time("adversarial", time.monotonic() - began, updates=per_iteration)
         return finite
@@ -200,7 +222,10 @@ class AdversarialGame:
             self.judge.train(self.aggregation, cycle, book)
 
     def record(self, event: str, **values: Any) -> None:
-        self.listener(self.run.record(event, **values, **self.watch.beside(event, values)))
+        recorded = self.run.record(event, **values, **self.watch.beside(event, values))
+        self.listener(recorded)
+        if event == "update":
+            self._last_update = recorded
         if event == "cycle_end":
             last = self._last_update
             self._warn(
@@ -228,4 +253,7 @@ class AdversarialGame:
         if saved is None:
             return None
         self.state, self.updates = saved
+        # The commit may fall between a cycle's last update and the event that ends it.
+        updates = (event for event in reversed(self.run.journal()) if event["event"] == "update")
+        self._last_update = next(updates, {})
         return self.state

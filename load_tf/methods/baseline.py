@@ -14,7 +14,8 @@ class Baseline(Supervised):
 
     def play(self, game: Game, settings: Lookahead, state: State | None) -> State:
         state = state or State()
-        evaluate_start(game, settings, state)
-        state.phase = "finished"
-        game.commit(state)
+        if state.phase != "finished":
+            evaluate_start(game, settings, state)
+            state.phase = "finished"
+            game.commit(state)
         return state

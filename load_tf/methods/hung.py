@@ -8,7 +8,7 @@ import keras
 
 from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.settings import Discriminator
-from load_tf.errors import check_number
+from load_tf.errors import check, check_number
 from load_tf.methods.luc import SOFT_MAX
 from load_tf.methods.method import Arena, Trainer
 from load_tf.methods.step_by_step import StepByStep
@@ -57,6 +57,7 @@ class HungEtAl(StepByStep):
     def __post_init__(self) -> None:
         check_number(self, "weight", "weight_decay", zero=True)
         check_number(self, "learning_rate", "discriminator_learning_rate")
+        check(self, "momentum", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
 
     def adversarial_training(self, settings: AdversarialTraining) -> AdversarialTraining:
         return dataclasses.replace(

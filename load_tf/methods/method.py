@@ -46,7 +46,7 @@ class Trainer(Protocol):
         """What a restart needs beside the segmentor's own variables."""
 
     def reset_momentum(self) -> None:
-        """The weights were put back to those of the start model; nothing of the updates before may go on."""
+        """A cycle or a round begins, with the weights as they now are: nothing of the updates before may go on."""
 
 
 @dataclasses.dataclass(frozen=True)

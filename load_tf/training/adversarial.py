@@ -13,12 +13,11 @@ from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices.replicas import Batch, Parts
 from load_tf.discriminator.buffer import image_order, stream
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
-from load_tf.discriminator.conditioning import PartOfBatch, Sampling, logits_on_grid, sample_maps
+from load_tf.discriminator.conditioning import BatchSlice, Sampling, logits_on_grid, sample_maps
 from load_tf.discriminator.grid import GridExamples, Size
 from load_tf.randomness import generator, key
 from load_tf.segmentors.convention import OFFICIAL, Convention
-from load_tf.segmentors.labelling import PADDING_VALUE
-from load_tf.training.augmentation import draw_augmentation, put_augmented
+from load_tf.training.augmentation import draw_augmentation, padded_batch
 from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
 from load_tf.training.stage_one import StageOne, pixels_seen
 
@@ -57,6 +56,12 @@ class AdversarialTrainer(SegmentorTrainer):
         strategy: tf.distribute.Strategy,
         convention: Convention = OFFICIAL,
     ) -> None:
+        """As `SegmentorTrainer`, whose other arguments these are; the rate stays, and so do the images.
+
+        Args:
+          discriminator: what is to be fooled; it stands still.
+          sampling: how the logits become the maps that it is shown.
+        """
         self.discriminator, self.sampling, self.saturating = discriminator, sampling, settings.saturating
         super().__init__(segmentor, settings, crop, num_classes, strategy, convention)
 
@@ -79,7 +84,7 @@ class AdversarialTrainer(SegmentorTrainer):
           float32 [b, G, G, K] each: the logits on the grid, and the maps, zero where void.
         """
         on_grid = logits_on_grid(logits, self.crop, self.discriminator.settings.input_size, self.convention)
-        place = PartOfBatch(batch["first"], batch["rows"]) if parts.count > 1 else None
+        place = BatchSlice(batch["first"], batch["rows"]) if parts.count > 1 else None
         visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
         return on_grid, sample_maps(on_grid, self.sampling, batch["key"], place) * visible[..., None]
 
@@ -140,13 +145,9 @@ def adversarial_batches(
 
     def batch(update: int) -> tuple[np.ndarray, ...]:
         index = np.fromiter(image_order(len(split), seed, update * batch_size, batch_size), np.int64)
-        images = np.full((batch_size, *crop, 3), PADDING_VALUE, np.float32)
-        truth = np.full((batch_size, *crop), IGNORE_LABEL, np.uint8)
         flip, shift = (augmentation.flip, augmentation.shift) if augmentation else (False, 0)
         drawn = draw_augmentation(generator(seed, "augmentation", update), batch_size, flip, shift)
-        for row, i in enumerate(index):
-            image, label, _ = split[i]
-            put_augmented(image, label, drawn[row], images[row], truth[row])
+        images, truth = padded_batch(split, index, crop, drawn)
         noise_key = key(seed, "gumbel", update)
         on_grid = (examples.images[index], examples.labels[index], start_maps[index])
         return images, *on_grid, noise_key, *((truth,) if with_truth else ())

@@ -1,8 +1,12 @@
-"""Stage 1's augmentation: flip and shift, drawn by key."""
+"""Batches of padded examples, and stage 1's augmentation of them: flip and shift, drawn by key."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.segmentors.labelling import PADDING_VALUE, Size
 
 
 class Augmentation(NamedTuple):
@@ -12,6 +16,10 @@ class Augmentation(NamedTuple):
     """Whether it is mirrored."""
     shift: tuple[int, int]
     """Pixels it moves down and to the right."""
+
+
+UNCHANGED = Augmentation(False, (0, 0))
+"""An example as it is."""
 
 
 def draw_augmentation(random: np.random.Generator, count: int, flip: bool, shift: int) -> list[Augmentation]:
@@ -48,3 +56,25 @@ def put_augmented(
     )
     into_image[to_y, to_x] = image[from_y, from_x]
     into_label[to_y, to_x] = label[from_y, from_x]
+
+
+def padded_batch(
+    split: Split, places: Sequence[int] | np.ndarray, crop: Size, drawn: Sequence[Augmentation] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some examples of a split, padded to the crop, as the segmentor takes them.
+
+    Args:
+      split: where they are.
+      places: theirs in it.
+      crop: the padded height and width; of a larger example the bottom and the right are cut off.
+      drawn: what happens to each; None: nothing.
+
+    Returns:
+      float32 [B, *crop, 3], `PADDING_VALUE` beside the images, and uint8 [B, *crop], void beside the label maps.
+    """
+    images = np.full((len(places), *crop, 3), PADDING_VALUE, np.float32)
+    labels = np.full((len(places), *crop), IGNORE_LABEL, np.uint8)
+    for row, place in enumerate(places):
+        image, label, _ = split[int(place)]
+        put_augmented(image, label, drawn[row] if drawn else UNCHANGED, images[row], labels[row])
+    return images, labels

@@ -13,7 +13,7 @@ import tensorflow as tf
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
-from load_tf.discriminator.conditioning import PartOfBatch, one_hot
+from load_tf.discriminator.conditioning import BatchSlice, one_hot
 from load_tf.errors import check, check_choice, check_number, check_whole
 from load_tf.training.optimizers import apply_scaled
 
@@ -64,7 +64,10 @@ class DiscriminatorTraining:
             allowed=lambda value: isinstance(value, int | float) and 0 <= value < math.inf,
             expected="a finite number of at least 0",
         )
+        check_number(self, "sufficient_accuracy", zero=True)
         check_whole(self, "batch_size", "patience", "max_epochs")
+        if self.first_max_epochs is not None:
+            check_whole(self, "first_max_epochs", expected="None or a whole number above 0")
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         if self.optimizer == "adam":
@@ -85,7 +88,14 @@ class DiscriminatorTraining:
 
 @dataclasses.dataclass
 class DiscriminatorProgress:
-    """Where a training of the discriminator stands; plain values, part of a commit."""
+    """Where a training of the discriminator stands; plain values, part of a commit.
+
+    Attributes:
+      cycle: the one it comes before.
+      epoch: epochs made.
+      best_epoch: the best of them, counted from 1; 0: none yet.
+      best_measures: what that one measured on the hold-out.
+    """
 
     cycle: int
     epoch: int = 0
@@ -205,7 +215,7 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The global batch's gradients; float32 [2], the sum of the losses of this replica's maps, and their number."""
-        place = PartOfBatch(batch["first"], batch["rows"]) if self.parts.count > 1 else None
+        place = BatchSlice(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         variables = [v.value for v in self.discriminator.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
             logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"], place=place)

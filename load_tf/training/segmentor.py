@@ -1,7 +1,7 @@
 """One update of the segmentor in stage 2, whatever it is that it minimises.
 
-No augmentation; the segmentor is in inference mode (batch-norm statistics do not move; gamma and beta do). Each
-objective is a subclass: the adversarial term alone, cross-entropy alone, or both.
+The segmentor is in inference mode (batch-norm statistics do not move; gamma and beta do). Each objective is a subclass:
+the adversarial term alone, cross-entropy alone, or both.
 """
 
 import dataclasses
@@ -63,6 +63,15 @@ class AdversarialTraining:
         above_0 = "None or a number above 0"
         check(self, "clip_norm", allowed=lambda value: value is None or value > 0, expected=above_0)
         check(self, "momentum", "average", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
+        check(self, "trainable", allowed=_is_regular_expression, expected="a regular expression")
+
+
+def _is_regular_expression(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 class SegmentorTrainer(orbit.StandardTrainer):
@@ -79,9 +88,6 @@ class SegmentorTrainer(orbit.StandardTrainer):
     needs_truth: bool = False
     """Whether `objective` takes the pixels' `truth`."""
 
-    augmentation: StageOne | None = None
-    """Whose flip and shift the images and their `truth` are to be given; None: they stay as they are."""
-
     trains_discriminator: bool = False
     """Whether an update trains the discriminator, too."""
 
@@ -94,12 +100,27 @@ class SegmentorTrainer(orbit.StandardTrainer):
         strategy: tf.distribute.Strategy,
         convention: Convention = OFFICIAL,
         decay_over: int | None = None,
+        augmentation: StageOne | None = None,
     ) -> None:
-        """Makes the optimizer; its rate falls to 0 over `decay_over` updates, as in stage 1, or stays (None)."""
+        """Makes the optimizer; nothing is trained yet.
+
+        Args:
+          segmentor: [B, H, W, 3] -> logits [B, h, w, K].
+          settings: of the updates.
+          crop: the padded height and width.
+          num_classes: K.
+          strategy: where the variables live; its replicas share a batch.
+          convention: the segmentor's.
+          decay_over: updates over which the learning rate falls to 0, as in stage 1; None: it stays.
+          augmentation: whose flip and shift the images and their `truth` are to be given; None: they stay as they are.
+
+        Raises:
+          UserError: if `settings.trainable` finds no variable, or the segmentor can't be checkpointed as they ask for.
+        """
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
         self.crop, self.num_classes, self.strategy, self.convention = crop, num_classes, strategy, convention
-        self.decay_over = decay_over
+        self.decay_over, self.augmentation = decay_over, augmentation
         self.forward = differentiable(segmentor)
         self.checkpointed = CheckpointedNetwork(self.forward, crop) if settings.checkpointing else None
         self.trained = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]

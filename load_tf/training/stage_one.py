@@ -12,11 +12,11 @@ from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.buffer import stream
 from load_tf.discriminator.grid import Size
-from load_tf.errors import check_number, check_whole
+from load_tf.errors import check, check_number, check_whole
 from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
-from load_tf.segmentors.labelling import PADDING_VALUE, upsample
-from load_tf.training.augmentation import draw_augmentation, put_augmented
+from load_tf.segmentors.labelling import upsample
+from load_tf.training.augmentation import draw_augmentation, padded_batch
 from load_tf.training.optimizers import apply_scaled, polynomial_decay
 
 
@@ -45,7 +45,8 @@ class StageOne:
     def __post_init__(self) -> None:
         check_whole(self, "epochs", "batch_size")
         check_whole(self, "shift", least=0, expected="a whole number of pixels, at least 0")
-        check_number(self, "learning_rate")
+        check(self, "momentum", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
+        check_number(self, "learning_rate", "clip_norm")
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL) -> tf.Tensor:
@@ -82,6 +83,15 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         strategy: tf.distribute.Strategy,
         convention: Convention = OFFICIAL,
     ) -> None:
+        """Makes the optimizer; nothing is trained yet.
+
+        Args:
+          segmentor: [B, H, W, 3] -> logits [B, h, w, K].
+          settings: how it is trained.
+          total_steps: of all epochs, over which the learning rate falls to 0.
+          strategy: where the variables live; its replicas share a batch.
+          convention: the segmentor's.
+        """
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
         self.segmentor, self.strategy, self.convention = segmentor, strategy, convention
         self.parts = Parts(strategy)
@@ -139,12 +149,19 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
 
 
 def steps_per_epoch(images: int, settings: StageOne) -> int:
-    """Whole batches in a pass over D_t; what is left over comes first in no epoch, since each has its own order."""
+    """Whole batches in a pass over D_t, at least 1; each epoch has an order of its own, and leaves others over."""
     return max(1, images // settings.batch_size)
 
 
 def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: int, epoch: int) -> tf.data.Dataset:
     """One epoch of images and label maps, padded to the crop, in an order and with an augmentation drawn by key.
+
+    Args:
+      split: D_t.
+      settings: batch size, flip and shift.
+      crop: the padded height and width.
+      seed: with the epoch the key.
+      epoch: counted from 0.
 
     Returns:
       Elements with `images` float32 [B, H, W, 3] and `labels` uint8 [B, H, W].
@@ -155,12 +172,8 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
     size = min(settings.batch_size, len(split))
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
-        images = np.full((size, *crop, 3), PADDING_VALUE, np.float32)
-        labels = np.full((size, *crop), IGNORE_LABEL, np.uint8)
-        for row, place in enumerate(range(start, start + size)):
-            image, label, _ = split[int(order[place])]
-            put_augmented(image, label, drawn[place], images[row], labels[row])
-        return images, labels
+        part = slice(start, start + size)
+        return padded_batch(split, order[part], crop, drawn[part])
 
     specification = (tf.TensorSpec([size, *crop, 3], tf.float32), tf.TensorSpec([size, *crop], tf.uint8))
     starts = range(0, steps_per_epoch(len(split), settings) * size, size)

@@ -4,17 +4,15 @@ The segmentor's part of equation (2), `cross-entropy + lambda * adversarial` (Lu
 alone.
 """
 
-import keras
+from typing import Any
+
 import tensorflow as tf
 
 from load_tf.devices.replicas import Batch
-from load_tf.discriminator.conditional import ConditionalDiscriminator
-from load_tf.discriminator.conditioning import Sampling
-from load_tf.discriminator.grid import Size
-from load_tf.segmentors.convention import OFFICIAL, Convention
+from load_tf.segmentors.convention import Convention
 from load_tf.training.adversarial import AdversarialTrainer
-from load_tf.training.segmentor import AdversarialTraining, SegmentorTrainer
-from load_tf.training.stage_one import StageOne, cross_entropy
+from load_tf.training.segmentor import SegmentorTrainer
+from load_tf.training.stage_one import cross_entropy
 
 
 def mean_cross_entropy(logits: tf.Tensor, batch: Batch, convention: Convention) -> tf.Tensor:
@@ -28,21 +26,6 @@ class SupervisedTrainer(SegmentorTrainer):
 
     needs_truth = True
 
-    def __init__(
-        self,
-        segmentor: keras.Model,
-        settings: AdversarialTraining,
-        crop: Size,
-        num_classes: int,
-        strategy: tf.distribute.Strategy,
-        convention: Convention = OFFICIAL,
-        decay_over: int | None = None,
-        augmentation: StageOne | None = None,
-    ) -> None:
-        """As every `SegmentorTrainer`; with an augmentation the images are flipped and moved as in that stage 1."""
-        self.augmentation = augmentation
-        super().__init__(segmentor, settings, crop, num_classes, strategy, convention, decay_over)
-
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         return mean_cross_entropy(logits, batch, self.convention), {}
 
@@ -53,21 +36,10 @@ class HybridTrainer(AdversarialTrainer):
     measures: tuple[str, ...] = (*AdversarialTrainer.measures, "cross_entropy")
     needs_truth = True
 
-    def __init__(
-        self,
-        segmentor: keras.Model,
-        discriminator: ConditionalDiscriminator,
-        settings: AdversarialTraining,
-        sampling: Sampling,
-        crop: Size,
-        num_classes: int,
-        strategy: tf.distribute.Strategy,
-        convention: Convention = OFFICIAL,
-        *,
-        weight: float,
-    ) -> None:
+    def __init__(self, *arguments: Any, weight: float, **named: Any) -> None:
+        """Takes the base class's arguments, and the weight of the adversarial loss, at least 0."""
         self.weight = weight
-        super().__init__(segmentor, discriminator, settings, sampling, crop, num_classes, strategy, convention)
+        super().__init__(*arguments, **named)
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         adversarial, measures = super().objective(logits, batch)

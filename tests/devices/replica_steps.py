@@ -211,7 +211,7 @@ def inference(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
     for i in range(7):
         padded[i, :40, :60] = data[i].image
     team, maps = workers.of(strategy), np.zeros((7, GRID, GRID), np.uint8)
-    for turn in replicas.in_turns(range(0, 7, 2)[team.index :: team.count], team.local_replicas):
+    for turn in replicas.chunks(range(0, 7, 2)[team.index :: team.count], team.local_replicas):
         for start, made in zip(turn, run([tf.constant(padded[s : s + 2]) for s in turn]), strict=True):
             maps[start : start + len(made)] = made
     return {"confusion": matrices, "maps": team.union(maps)}

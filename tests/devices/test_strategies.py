@@ -34,7 +34,7 @@ def _made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     for name in ("MirroredStrategy", "MultiWorkerMirroredStrategy"):
         monkeypatch.setattr(tf.distribute, name, note(name))
     monkeypatch.setattr(presence, "wait_for_all", note("waited"))
-    monkeypatch.setattr(devices, "_tolerate_pauses", lambda cluster: None)
+    monkeypatch.setattr(devices, "_lengthen_heartbeat_timeout", lambda cluster: None)
     return made
 
 

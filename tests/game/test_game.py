@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
+from load_tf.game.aggregation import Aggregation
 from load_tf.game.game import AdversarialGame, Players
 from load_tf.randomness import generator
 from load_tf.storage.run_directory import RunDirectory
@@ -172,6 +174,19 @@ def test_an_update_is_a_function_of_the_start_and_the_count(game: AdversarialGam
     game.updates = count
     game.update(0, 0)
     assert not equal(weights(game), after), "else the images would not count"
+
+
+def test_a_holdout_image_that_is_larger_than_the_crop_is_named_as_one() -> None:
+    model, strategy = segmentor(3), tf.distribute.get_strategy()
+    small, large = (synthetic(train=2, validation=2, size=size) for size in ((48, 64), (48, 80)))
+    splits = {"training": small.split("train"), "holdout": large.split("validation")}
+    evaluator = Evaluator(model, splits["holdout"], CROP, CLASSES, 2, strategy=strategy)
+    settings: dict[str, Any] = {"crop": CROP, "grid": 32, "batch_size": 2, "strategy": strategy}
+    with pytest.raises(UserError, match=r"^hold-out image '\w+' is 48x80, larger than the crop 49x65; choose a larger"):
+        Aggregation(evaluator, **splits, **settings)
+    splits = {"training": large.split("train"), "holdout": small.split("validation")}
+    with pytest.raises(UserError, match=r"^training image '\w+' is 48x80, larger"):
+        Aggregation(evaluator, **splits, **settings)
 
 
 def test_the_best_model_becomes_the_start(game: AdversarialGame) -> None:
@@ -332,6 +347,25 @@ def test_a_commit_is_all_a_restart_needs(tmp_path: Path) -> None:
     again.go_back()
     assert equal(weights(again), best)
     run.close()
+
+
+def test_a_cycle_that_ends_after_a_restart_is_warned_of_as_without_one(tmp_path: Path) -> None:
+    """The restart falls between the cycle's last update and the event that closes it."""
+    adversarial = dataclasses.replace(PLAYERS.adversarial, learning_rate=1e-30)
+    players = dataclasses.replace(PLAYERS, adversarial=adversarial)
+    game = make(RunDirectory(tmp_path / "run", "config"), players=players)
+    game.aggregate("g0", 0)
+    game.update(0, 0)
+    game.commit(State(phase="ahead", iteration=1, buffer=["g0"]))
+    game.record("cycle_end", cycle=0)
+    expected = game.run.journal()
+    assert [event["event"] for event in expected[-2:]] == ["cycle_end", "warning"]
+    game.run.close()
+    again = make(RunDirectory(tmp_path / "run", "config"), players=players)
+    again.resume()
+    again.record("cycle_end", cycle=0)
+    assert again.run.journal() == expected
+    again.run.close()
 
 
 def test_a_commit_holds_the_weights_of_its_moment_whatever_was_written_ahead(tmp_path: Path) -> None:

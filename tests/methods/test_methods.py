@@ -259,6 +259,19 @@ def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path, meth
     assert again.run.journal() == whole.run.journal()
 
 
+@pytest.mark.parametrize("method", [Baseline(), CrossEntropyOnly()], ids=lambda m: m.title)
+def test_a_game_that_is_over_is_not_played_again(tmp_path: Path, method: Method) -> None:
+    """As where a run was killed while its report was made."""
+    game = played(tmp_path / "run", method)
+    journal, commit = game.run.journal(), game.run.state["commit"]
+    game.run.close()
+    again = make(tmp_path / "run", method)
+    state = method.play(again, SETTINGS, again.resume())
+    assert (state.phase, again.run.state["commit"]) == ("finished", commit)
+    assert again.run.journal() == journal
+    again.run.close()
+
+
 def test_averaged_weights_are_what_is_evaluated_and_kept(tmp_path: Path) -> None:
     game = make(tmp_path / "run", LoAd(), players(average=0.75, learning_rate=0.5))
     game.evaluate()

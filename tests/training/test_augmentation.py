@@ -9,7 +9,7 @@ from load_tf.discriminator.buffer import image_order
 from load_tf.discriminator.grid import GridExamples, read_grid_examples
 from load_tf.randomness import generator
 from load_tf.training.adversarial import adversarial_batches
-from load_tf.training.augmentation import Augmentation, draw_augmentation, put_augmented
+from load_tf.training.augmentation import Augmentation, draw_augmentation, padded_batch, put_augmented
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne, cross_entropy_batches
 
@@ -96,3 +96,29 @@ def test_an_example_that_is_moved_out_leaves_padding() -> None:
     put_augmented(image, label, Augmentation(True, (-3, 4)), into_image, into_label)
     assert np.argwhere(into_label == 1).tolist() == [[0, 4], [0, 5]]
     assert tf.reduce_sum(into_image) == 9.0 * 2 * 3
+
+
+def test_a_padded_batch_is_its_examples_pixel_by_pixel() -> None:
+    """Smaller, larger and as large as the crop, in another order, as they are and as drawn."""
+    random = np.random.default_rng(3)
+    sizes = [(33, 49), (40, 52), (20, 60), (17, 17)]
+    split = ExampleList(
+        [
+            Example(random.integers(0, 256, (*s, 3), np.uint8), random.integers(0, 4, s).astype(np.uint8), str(i))
+            for i, s in enumerate(sizes)
+        ]
+    )
+    places = [2, 0, 3, 1]
+    for drawn in (None, draw_augmentation(random, 4, True, 9)):
+        images, labels = padded_batch(split, np.array(places), CROP, drawn)
+        assert (images.dtype, labels.dtype) == (np.float32, np.uint8)
+        for row, place in enumerate(places):
+            image, label = by_hand(split[place], drawn[row] if drawn else Augmentation(False, (0, 0)))
+            np.testing.assert_array_equal(images[row], image)
+            np.testing.assert_array_equal(labels[row], label)
+    # As it was before there was an augmentation: the upper left corner, grey beside it.
+    images, _ = padded_batch(split, range(1, 3), CROP)
+    assert images.shape == (2, *CROP, 3)
+    np.testing.assert_array_equal(images[0], split[1].image[:33, :49])
+    assert (images[1, 20:] == 127.5).all()
+    np.testing.assert_array_equal(images[1, :20], split[2].image[:, :49])
