@@ -99,6 +99,7 @@ def read_grid_examples(
         found = progress(pool.map(read, range(len(split))), description, len(split), "img")
         faults = [fault for fault in found if fault]
     if faults:
-        more = f" So are {len(faults) - 1} others." if len(faults) > 1 else ""
+        others = len(faults) - 1
+        more = "" if not others else " So is another." if others == 1 else f" So are {others} others."
         raise UserError(faults[0] + more, faults)
     return GridExamples(images, labels)

@@ -1,50 +1,58 @@
 """Everything that a gin file can name; no other module registers anything.
 
-A new data set, segmentor or method is one file of its own, and here its import and its name in a list. Layers, losses
-and the algorithm take plain arguments, and what is called in Python directly is not changed by a config.
+A new data set, segmentor or method is one file of its own, and its name in a list here, `module.name` in its package.
+Layers, losses and the algorithm take plain arguments, and what is called in Python directly is not changed by a config.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import gin
 
 from load_tf.algorithm.lookahead import Lookahead
-from load_tf.data.cityscapes import cityscapes
-from load_tf.data.folder import folder
 from load_tf.data.groups import Groups
-from load_tf.data.partition import held_blocks, keyed_partition
-from load_tf.data.synthetic import synthetic
-from load_tf.data.voc import voc
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment.settings import Experiment
 from load_tf.experiment.study_plan import Study
-from load_tf.methods.baseline import Baseline
-from load_tf.methods.class_constants import ClassConstants
-from load_tf.methods.cross_entropy_only import CrossEntropyOnly
-from load_tf.methods.descent_ascent import DescentAscent
-from load_tf.methods.hung import HungEtAl
-from load_tf.methods.load import LoAd
-from load_tf.methods.lookahead_optimizer import LookaheadOptimizer
-from load_tf.methods.luc import LucEtAl
-from load_tf.methods.step_by_step import StepByStep
-from load_tf.methods.untrained import UntrainedDiscriminator
-from load_tf.methods.weight_averaging import EMA, SWA
-from load_tf.segmentors.keras_model import keras_model
-from load_tf.segmentors.official import official_deeplab
-from load_tf.segmentors.small import small_deeplab
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
-DATASETS = (voc, folder, synthetic, cityscapes, keyed_partition, held_blocks)
-SEGMENTORS = (official_deeplab, small_deeplab, keras_model)
-METHODS = (
-    *(LoAd, DescentAscent, StepByStep, UntrainedDiscriminator, LucEtAl, HungEtAl, Baseline),
-    *(CrossEntropyOnly, EMA, SWA, LookaheadOptimizer, ClassConstants),
+
+def _named(package: str, *names: str) -> tuple[Any, ...]:
+    """Functions or classes of a package by `module.name`."""
+    places = (name.split(".") for name in names)
+    return tuple(getattr(importlib.import_module(f"load_tf.{package}.{module}"), thing) for module, thing in places)
+
+
+DATASETS = _named(
+    "data",
+    "voc.voc",
+    "folder.folder",
+    "synthetic.synthetic",
+    "cityscapes.cityscapes",
+    "partition.keyed_partition",
+    "partition.held_blocks",
+)
+SEGMENTORS = _named("segmentors", "official.official_deeplab", "small.small_deeplab", "keras_model.keras_model")
+METHODS = _named(
+    "methods",
+    "load.LoAd",
+    "descent_ascent.DescentAscent",
+    "step_by_step.StepByStep",
+    "untrained.UntrainedDiscriminator",
+    "luc.LucEtAl",
+    "hung.HungEtAl",
+    "baseline.Baseline",
+    "cross_entropy_only.CrossEntropyOnly",
+    "weight_averaging.EMA",
+    "weight_averaging.SWA",
+    "lookahead_optimizer.LookaheadOptimizer",
+    "class_constants.ClassConstants",
 )
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 

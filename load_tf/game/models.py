@@ -64,8 +64,10 @@ class Models:
             return
         self.present.take()
         other.put_back()
-        yield
-        self.present.put_back()
+        try:
+            yield
+        finally:
+            self.present.put_back()
 
     def scored(self, confusion: np.ndarray) -> None:
         """Takes note of the hold-out's matrices of the model evaluated just now; the first one is the start model."""

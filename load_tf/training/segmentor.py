@@ -184,6 +184,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
 
     def after_update(self) -> None:
         """What an update does to the weights beside the optimizer's step; traced, outside `strategy.run`."""
+        return  # Of a body of words alone AutoGraph can make nothing, and says so in every run.
 
     def share_of_batch(self, batch: Batch) -> tf.Tensor:
         """The share of the global batch that a part's images are, float32."""
