@@ -14,6 +14,7 @@ from load_tf.errors import UserError
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.segmentor import AdversarialTraining
 from tests.devices.replica_steps import CROP, K, batch, discriminator, segmentor
+from tests.processor import use_precision
 
 
 @pytest.fixture(autouse=True)
@@ -22,16 +23,8 @@ def _as_it_was() -> Iterator[None]:
     keras.config.set_dtype_policy("float32")
 
 
-def use(name: str) -> None:
-    """Skips where the processor (or a cap on what oneDNN may use of it) leaves no 16-bit convolution."""
-    try:
-        precision.use(name)
-    except UserError as error:
-        pytest.skip(str(error))
-
-
 def trainer(name: str, kind: str = "small") -> AdversarialTrainer:
-    use(name)
+    use_precision(name)
     model = segmentor()
     settings = AdversarialTraining(batch_size=5, learning_rate=0.05)
     strategy = tf.distribute.get_strategy()

@@ -25,6 +25,7 @@ from load_tf.segmentors.deeplab import Architecture
 from load_tf.segmentors.mobilenet_v2 import channels_of
 from load_tf.segmentors.segmentor import Segmentor
 from tests import networks
+from tests.processor import use_precision
 
 # Keras's own on every save: numpy 2 asks its variables for a copy keyword that they do not have.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -182,7 +183,7 @@ def test_mixed_precision_gives_float32_logits_near_the_exact_ones(make: Make) ->
     images = _images(2, 65, 81)
     exact = make().model(images, training=False).numpy()
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
+    use_precision("mixed_float16")
     try:
         model = make().model
     finally:
@@ -310,7 +311,9 @@ def test_a_newcomer_is_found_and_held_to_the_same(tmp_path: Path, monkeypatch: p
         assert len(held_to) == 8
         for test in held_to:
             for training in [False, True] if "training" in _asks_for(test) else [None]:
-                test(**{name: {**given, "training": training}[name] for name in _asks_for(test)})
+                # One that this processor can't compute skips for the others, too.
+                with contextlib.suppress(pytest.skip.Exception):
+                    test(**{name: {**given, "training": training}[name] for name in _asks_for(test)})
         test_gin_knows_the_factories("newcomer", tmp_path)
 
 
