@@ -133,9 +133,11 @@ def test_a_run_of_several_leaves_what_one_leaves(alone: Path, two: Path) -> None
         return {name for name in files if not name.startswith(("tensorboard", "checkpoints", "label_maps"))}
 
     assert names(alone) == names(two)
-    # The weights stage 1 ends with, trained on batches of 3 by one and by two.
-    for name, value in arrays_of_run(alone, "start").items():
-        assert value.shape == arrays_of_run(two, "start")[name].shape
+    # The model that is kept, after stage 1 on batches of 3 and a game by one and by two; 3e-6 was measured.
+    one, other = arrays_of_run(alone, "start"), arrays_of_run(two, "start")
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert np.linalg.norm(other[name] - value) <= 1e-4 * np.linalg.norm(value), name
 
 
 @pytest.mark.slow
