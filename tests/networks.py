@@ -75,6 +75,17 @@ def trainable(classes: int = 8, deep: bool = True) -> keras.Model:
     return keras.Model(images, conv(classes, 1, 3)(x), name="tiny")
 
 
+def untrained(classes: int) -> keras.Model:
+    """Two convolutions at stride 4 as Keras begins with them, and batch norm, whose statistics may not move."""
+    images = keras.Input((None, None, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
+    seeds = [keras.initializers.HeNormal(seed=number) for number in (0, 1)]
+    x = keras.layers.Conv2D(6, 3, 4, padding="same", kernel_initializer=seeds[0], name="conv0")(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="bn")(x))
+    x = keras.layers.Conv2D(classes, 3, padding="same", kernel_initializer=seeds[1], name="conv1")(x)
+    return keras.Model(images, x)
+
+
 def unet(classes: int = 8, last: str | None = None, up: str = "bilinear") -> keras.Model:
     """The plain one: it pools twice and only takes multiples of 4; where it is bilinear, its graph is bound to a size.
 

@@ -9,13 +9,11 @@ from pathlib import Path
 import gin
 import numpy as np
 import pytest
-from absl import flags
 
 from benchmarks import setting, timing
 from benchmarks.networks import multiply_adds, network
-from load_tf import commands
 from load_tf.errors import UserError
-from tests import networks
+from tests import networks, tiny
 
 
 @pytest.mark.parametrize(
@@ -92,13 +90,7 @@ Discriminator.input_size = 32
 def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Makes the config of the flags that of a method."""
     networks.one_convolution(8).save(tmp_path / "mine.keras")
-    values = flags.FlagValues()
-    for name in ("gin_file", "gin_param"):
-        flags.DEFINE_multi_string(name, [], "", flag_values=values)
-    for name in ("data_dir", "checkpoint"):
-        flags.DEFINE_string(name, None, "", flag_values=values)
-    flags.DEFINE_integer("seed", None, "", flag_values=values)
-    monkeypatch.setattr(commands, "FLAGS", values)
+    values = tiny.experiment_flags(monkeypatch)
     file = tmp_path / "mine.gin"
 
     def use(method: str) -> None:

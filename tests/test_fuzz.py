@@ -5,25 +5,16 @@ from collections.abc import Iterator
 import gin
 import numpy as np
 import pytest
-from absl import flags
 
-from load_tf import commands
 from load_tf.data import decoding
 from load_tf.randomness import generator
 from load_tf.storage import arrays
-from tests import fuzz
+from tests import fuzz, tiny
 
 
 @pytest.fixture(autouse=True)
 def _flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    values = flags.FlagValues()
-    for name in ("gin_file", "gin_param"):
-        flags.DEFINE_multi_string(name, [], "", flag_values=values)
-    for name in ("data_dir", "checkpoint"):
-        flags.DEFINE_string(name, None, "", flag_values=values)
-    flags.DEFINE_integer("seed", None, "", flag_values=values)
-    values(["fuzz"])
-    monkeypatch.setattr(commands, "FLAGS", values)
+    tiny.experiment_flags(monkeypatch)(["fuzz"])
     yield
     gin.clear_config()
 

@@ -6,6 +6,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+from absl import flags
+
+from load_tf import commands
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = """
@@ -85,6 +90,18 @@ def write(folder: Path, bindings: str, name: str = "tiny", deep: bool = True) ->
     file = folder / f"{name}.gin"
     file.write_text(CONFIG.format(model=model) + bindings)
     return file
+
+
+def experiment_flags(monkeypatch: pytest.MonkeyPatch) -> flags.FlagValues:
+    """The flags of `commands.define_experiment_flags`, to be parsed in this process in place of its own."""
+    values = flags.FlagValues()
+    for name in ("gin_file", "gin_param"):
+        flags.DEFINE_multi_string(name, [], "", flag_values=values)
+    for name in ("data_dir", "checkpoint"):
+        flags.DEFINE_string(name, None, "", flag_values=values)
+    flags.DEFINE_integer("seed", None, "", flag_values=values)
+    monkeypatch.setattr(commands, "FLAGS", values)
+    return values
 
 
 class Tiny:

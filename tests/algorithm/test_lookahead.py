@@ -250,6 +250,7 @@ def test_resuming_from_every_commit_ends_alike():
     ]
     settings = {"patience": 2, "max_fruitless_cycles": 3}
     whole, end = run(0.5, cycles, **settings)
+    assert len(whole.states) > 2 * len(cycles)
     for state in whole.states:
         game = ScriptedGame(0.5, cycles)
         game.start = state["start_miou"] if not math.isnan(state["start_miou"]) else 0.5

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from load_tf.devices.presence import LOST_STATUS
 from load_tf.storage.run_directory import arrays_of_run
 from tests.team import Done, Team, finish
 
-MARGIN = 0.005
-"""Scores that are this far from what they are compared with decide alike."""
+MARGIN = 1e-4
+"""By how much rounding may move a score: a few of the hold-out's 21,504 pixels may get another label.
+
+Measured: losses and gradients differ by 1e-6 of themselves; the scores of one device, of two processes, and of two and
+four devices are equal to the last bit. No score of this game is nearer to what it is compared with than 1.3e-4.
+"""
 
 
 @pytest.fixture(name="team", scope="module")
@@ -49,21 +54,24 @@ def events(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def assert_same_decisions(one: Path, other: Path) -> None:
-    """Up to the first score so near to its bounds that rounding may decide, the journals tell the same story."""
+    """The journals tell the same story, up to a decision that differs within what rounding may do."""
     lower, upper = 0.02, 0.0
     start = peak = math.nan
-    compared = 0
+    decided: Counter[str] = Counter()
     for a, b in zip(events(one), events(other), strict=False):
         assert a["event"] == b["event"], (a, b)
         if a["event"] in ("start", "stage_one"):
+            assert abs(a["miou"] - b["miou"]) < MARGIN
             start, peak = a["miou"], math.nan
         if a["event"] == "evaluate":
-            bound = start + upper if math.isnan(peak) else peak
-            margin = min(abs(a["miou"] - bound), abs(a["miou"] - (start - lower)))
-            if margin < MARGIN:
-                break
             assert abs(a["miou"] - b["miou"]) < MARGIN
-            if a["miou"] > bound:
+            bounds = (start + upper if math.isnan(peak) else peak, start - lower)
+            beyond = [[event["miou"] > bound for bound in bounds] for event in (a, b)]
+            if beyond[0] != beyond[1]:
+                # Both scores are within the margin of a bound: what follows may be another story.
+                break
+            decided["better" if beyond[0][0] else "worse"] += 1
+            if beyond[0][0]:
                 peak = a["miou"]
         if a["event"] == "peak":
             assert (a["cycle"], a["iteration"]) == (b["cycle"], b["iteration"])
@@ -72,11 +80,13 @@ def assert_same_decisions(one: Path, other: Path) -> None:
             assert {k: a[k] for k in ("cycle", "iteration", "reason")} == {
                 k: b[k] for k in ("cycle", "iteration", "reason")
             }
+            decided["ended"] += 1
             peak = math.nan
         if a["event"] == "buffer":
             assert a == b
-        compared += 1
-    assert compared >= 4
+    else:
+        assert len(events(one)) == len(events(other))
+    assert decided["better"] and decided["ended"] and decided.total() >= 4, f"too little was compared: {decided}"
 
 
 def assert_invariants(run_dir: Path) -> None:
@@ -123,9 +133,11 @@ def test_a_run_of_several_leaves_what_one_leaves(alone: Path, two: Path) -> None
         return {name for name in files if not name.startswith(("tensorboard", "checkpoints", "label_maps"))}
 
     assert names(alone) == names(two)
-    # The weights stage 1 ends with, trained on batches of 3 by one and by two.
-    for name, value in arrays_of_run(alone, "start").items():
-        assert value.shape == arrays_of_run(two, "start")[name].shape
+    # The model that is kept, after stage 1 on batches of 3 and a game by one and by two; 3e-6 was measured.
+    one, other = arrays_of_run(alone, "start"), arrays_of_run(two, "start")
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert np.linalg.norm(other[name] - value) <= 1e-4 * np.linalg.norm(value), name
 
 
 @pytest.mark.slow
@@ -227,11 +239,13 @@ def test_a_worker_that_is_slow_is_not_lost(team: Team, two: Path, what: str, sil
 @pytest.mark.parametrize("started", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ctrl_c_ends_the_wait_for_another_at_once(team: Team, started: bool) -> None:
     """For one that has not come, and for one that has, but fails while TensorFlow starts."""
+    launched = time.monotonic()
     (process,) = team.start(team.folder / f"waits {started}", 2, absent=[1])
-    until = time.monotonic() + 60
+    until = launched + 200
     while presence.ask(team.addresses[0], 1) is not None:
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.1)
+    start_seconds = time.monotonic() - launched
     host, port = team.addresses[1].split(":")
     with socket.create_server((host, int(port))) as other:
         if started:
@@ -239,8 +253,9 @@ def test_ctrl_c_ends_the_wait_for_another_at_once(team: Team, started: bool) -> 
             time.sleep(5)
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        done = finish([process], 20)[0]
-    assert time.monotonic() - began < 3
+        done = finish([process], 60)[0]
+    # The wait would last ten minutes. A busy machine takes its time to end a process, but less than to start one.
+    assert time.monotonic() - began < max(3, start_seconds)
     assert done.status == (-signal.SIGINT if started else 130), done.stderr
     assert done.sentences == ([] if started else ["load_tf: stopped by Ctrl-C."])
 

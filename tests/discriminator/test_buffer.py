@@ -20,16 +20,14 @@ from load_tf.discriminator.buffer import (
 )
 from load_tf.discriminator.grid import GridExamples
 from load_tf.storage.arrays import read_arrays, write_arrays
+from tests import grids
 
 N, G, K = 11, 6, 5
 
 
 @pytest.fixture(scope="module")
 def examples() -> GridExamples:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, K, (N, G, G), dtype=np.uint8)
-    labels[random.random(labels.shape) < 0.2] = 255
-    return GridExamples(random.integers(0, 256, (N, G, G, 3), dtype=np.uint8), labels)
+    return grids.examples(N, G, K, void=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,6 +28,7 @@ from load_tf.segmentors.small import small_deeplab
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
+from tests import networks
 
 CROP, CLASSES = (49, 65), 8
 SETTINGS = Lookahead(patience=2, max_iterations=4, max_fruitless_cycles=9, upper=0.0, lower=0.9)
@@ -37,18 +37,8 @@ HOLDOUT = (0, 3, 5, 8)
 EVENTS = ("start", "evaluate", "peak")
 
 
-def segmentor() -> keras.Model:
-    images = keras.Input((None, None, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    seeds = [keras.initializers.HeNormal(seed=number) for number in (0, 1)]
-    x = keras.layers.Conv2D(6, 3, 4, padding="same", kernel_initializer=seeds[0], name="conv0")(x)
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="bn")(x))
-    x = keras.layers.Conv2D(CLASSES, 3, padding="same", kernel_initializer=seeds[1], name="conv1")(x)
-    return keras.Model(images, x)
-
-
 def make(folder: Path, watched: int, **adversarial: Any) -> AdversarialGame:
-    validation, strategy, model = DATA.split("validation"), tf.distribute.get_strategy(), segmentor()
+    validation, strategy, model = DATA.split("validation"), tf.distribute.get_strategy(), networks.untrained(CLASSES)
     holdout = Subset(validation, HOLDOUT)
     return AdversarialGame(
         model,
@@ -102,7 +92,7 @@ def test_every_look_has_the_score_of_the_same_model(played: list[AdversarialGame
     (start,) = of(watching, "start")
     assert start["watched"] == 5
     untouched = Subset(DATA.split("validation"), (1, 2, 4, 6, 7))
-    fresh = segmentor()
+    fresh = networks.untrained(CLASSES)
     assert start["untouched"] == mean_iou(Evaluator(fresh, untouched, CROP, CLASSES, 2).evaluate())
     # The game ends at its start model: the last peak, or what it began with.
     end = [*of(watching, "start", "peak")][-1]
@@ -119,7 +109,7 @@ def test_the_step_is_traced_once_for_both(played: list[AdversarialGame]) -> None
 
 def test_another_split_counts_as_an_evaluator_of_its_own() -> None:
     """Images of another size than the crop among them; the first split's evaluator goes on as before."""
-    model, validation = segmentor(), DATA.split("validation")
+    model, validation = networks.untrained(CLASSES), DATA.split("validation")
     larger = synthetic(train=2, validation=2, size=(70, 90)).split("validation")
     first = Evaluator(model, validation, CROP, CLASSES, 2)
     before = first.evaluate()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.algorithm.lookahead import State
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou
@@ -18,7 +17,7 @@ from load_tf.methods.lookahead_optimizer import LookaheadOptimizer
 from load_tf.methods.method import Method
 from load_tf.methods.weight_averaging import EMA, SWA
 from load_tf.training.stage_one import StageOne
-from tests.methods.test_methods import SETTINGS, make, players, values
+from tests.methods.test_methods import SETTINGS, killed, make, players, values
 
 PER_ITERATION = 3
 
@@ -90,10 +89,6 @@ def test_averages_leave_cross_entropys_path_alone(tmp_path: Path) -> None:
     assert len({game.evaluate() for game in games[:3]}) == 3
 
 
-class KilledError(Exception):
-    pass
-
-
 METHODS = [
     EMA(decay=0.5, schedule="decay", augment=True),
     SWA(),
@@ -107,18 +102,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, method: Method) -> Non
     """After two of four iterations: the rate is half way down, the average has two members, k is half full."""
     whole = game_of(tmp_path / "whole", method)
     method.play(whole, SETTINGS, None)
-    game = game_of(tmp_path / "killed", method)
-    commit = game.commit
-
-    def commit_and_die(state: State) -> None:
-        commit(state)
-        if state.iterations == 2:
-            raise KilledError
-
-    game.commit = commit_and_die
-    with pytest.raises(KilledError):
-        method.play(game, SETTINGS, None)
-    game.run.close()
+    killed(game_of(tmp_path / "killed", method), method, lambda state: state.iterations == 2)
     again = game_of(tmp_path / "killed", method)
     state = again.resume()
     assert state is not None and state.iterations == 2

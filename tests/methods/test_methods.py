@@ -1,6 +1,8 @@
 """The other methods on tiny networks: what each changes, and what makes one the other."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.algorithm.lookahead import Lookahead
+from load_tf.algorithm.lookahead import Lookahead, State
 from load_tf.data.synthetic import synthetic
 from load_tf.discriminator.build import build
 from load_tf.discriminator.conditioning import Sampling
@@ -30,20 +32,10 @@ from load_tf.methods.untrained import UntrainedDiscriminator
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
+from tests import networks
 
 CROP, CLASSES = (49, 65), 8
 SETTINGS = Lookahead(patience=2, max_iterations=4, max_fruitless_cycles=9, upper=0.0)
-
-
-def segmentor() -> keras.Model:
-    """With batch norm, whose statistics no method may move in stage 2."""
-    images = keras.Input((None, None, 3))
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
-    seeds = [keras.initializers.HeNormal(seed=number) for number in (0, 1)]
-    x = keras.layers.Conv2D(6, 3, 4, padding="same", kernel_initializer=seeds[0], name="conv0")(x)
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="bn")(x))
-    x = keras.layers.Conv2D(CLASSES, 3, padding="same", kernel_initializer=seeds[1], name="conv1")(x)
-    return keras.Model(images, x)
 
 
 def players(**adversarial) -> Players:
@@ -59,7 +51,7 @@ def players(**adversarial) -> Players:
 def make(folder: Path, method: Method, chosen: Players | None = None, **settings) -> AdversarialGame:
     data = synthetic(train=6, validation=4, size=(48, 64))
     training, holdout = data.split("train"), data.split("validation")
-    model, strategy = segmentor(), tf.distribute.get_strategy()
+    model, strategy = networks.untrained(CLASSES), tf.distribute.get_strategy()
     return AdversarialGame(
         model,
         Evaluator(model, holdout, CROP, CLASSES, 2, strategy=strategy),
@@ -232,26 +224,30 @@ def test_lookahead_starts_every_cycle_from_the_best_and_descent_ascent_goes_on(t
     assert on[3] > on[1] > 0
 
 
-@pytest.mark.parametrize("method", [DescentAscent(), HungEtAl(learning_rate=0.05)], ids=lambda m: m.title)
-def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path, method: Method) -> None:
-    whole = played(tmp_path / "whole", method)
+class KilledError(Exception):
+    pass
 
-    class KilledError(Exception):
-        pass
 
-    game = make(tmp_path / "killed", method)
-    commit, count = game.commit, [0]
+def killed(game: AdversarialGame, method: Method, after: Callable[[State], bool]) -> None:
+    """Plays until a commit after which it dies."""
+    commit = game.commit
 
-    def commit_and_die(state) -> None:
+    def commit_and_die(state: State) -> None:
         commit(state)
-        count[0] += 1
-        if count[0] == 5:
+        if after(state):
             raise KilledError
 
     game.commit = commit_and_die
     with pytest.raises(KilledError):
         method.play(game, SETTINGS, None)
     game.run.close()
+
+
+@pytest.mark.parametrize("method", [DescentAscent(), HungEtAl(learning_rate=0.05)], ids=lambda m: m.title)
+def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path, method: Method) -> None:
+    whole = played(tmp_path / "whole", method)
+    commits = itertools.count(1)
+    killed(make(tmp_path / "killed", method), method, lambda _: next(commits) == 5)
     again = make(tmp_path / "killed", method)
     method.play(again, SETTINGS, again.resume())
     assert values(again.segmentor.variables) == values(whole.segmentor.variables)

@@ -19,16 +19,14 @@ from load_tf.training.discriminator import (
     DiscriminatorTraining,
     pair_measures,
 )
+from tests import grids
 
 N, G, K = 10, 32, 3
 
 
 @pytest.fixture(scope="module")
 def examples() -> GridExamples:
-    random = np.random.default_rng(0)
-    labels = random.integers(0, K, (N, G, G), dtype=np.uint8)
-    labels[random.random(labels.shape) < 0.1] = 255
-    return GridExamples(random.integers(0, 256, (N, G, G, 3), dtype=np.uint8), labels)
+    return grids.examples(N, G, K, void=0.1)
 
 
 @pytest.fixture(scope="module")
