@@ -10,7 +10,7 @@ import gin
 import numpy as np
 import pytest
 
-from benchmarks import setting, timing
+from benchmarks import proportions, setting, timing
 from benchmarks.networks import multiply_adds, network
 from load_tf.errors import UserError
 from tests import networks, tiny
@@ -68,6 +68,20 @@ def test_a_candidate_in_a_process_of_its_own() -> None:
 
 def test_a_table_in_markdown() -> None:
     assert timing.table(["", "ms"], [["a", "1"]]) == "|  | ms |\n| --- | --: |\n| a | 1 |"
+
+
+def test_matched_maps_have_the_truths_proportions() -> None:
+    """A class that is predicted far too rarely becomes as frequent as it is, and one that is absent disappears."""
+    random = np.random.default_rng(0)
+    truth = random.choice(4, (64, 64), p=[0.6, 0.3, 0.1, 0.0]).astype(np.uint8)
+    truth[:8] = 255
+    logits = random.normal(size=(64, 64, 4)).astype(np.float32) + np.array([2.0, 0.0, -2.0, 1.0], np.float32)
+    visible = truth != 255
+    true = np.bincount(truth[visible], minlength=4) / visible.sum()
+    before = np.bincount(logits.argmax(-1)[visible], minlength=4) / visible.sum()
+    after = np.bincount(proportions.matched(logits, truth)[visible], minlength=4) / visible.sum()
+    assert np.abs(before - true).max() > 0.1 and before[3] > 0.1
+    np.testing.assert_allclose(after, true, atol=0.01)
 
 
 CONFIG = """

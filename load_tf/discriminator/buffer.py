@@ -79,8 +79,46 @@ def mask_void(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(truth == IGNORE_LABEL, np.uint8(IGNORE_LABEL), maps)
 
 
+WRONG_FROM = 0.25
+"""Share of a place's visible points that must be wrong for the place to be."""
+
+
+def right_places(maps: np.ndarray, truth: np.ndarray, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a label map is right, place by place.
+
+    Args:
+      maps: uint8 [B, G, G]; `truth` likewise, void where IGNORE_LABEL.
+      place: points of a place along each axis; the last ones may have fewer.
+
+    Returns:
+      float32 [B, g, g] each, with `g = ceil(G / place)`: 1 for places without a wrong point, 0 for those where
+      `WRONG_FROM` of the visible points or more are wrong; and weights, of mean 1 and as much in sum on either kind,
+      0 for the places between and for those that are void.
+    """
+    visible = truth != IGNORE_LABEL
+    beyond = [(0, 0), *[(0, -side % place) for side in truth.shape[1:]]]
+
+    def counted(points: np.ndarray) -> np.ndarray:
+        padded = np.pad(points, beyond)
+        rows, columns = padded.shape[1] // place, padded.shape[2] // place
+        return padded.reshape(-1, rows, place, columns, place).sum(axis=(2, 4))
+
+    seen, wrong = counted(visible), counted((maps != truth) & visible)
+    right = (wrong == 0) & (seen > 0)
+    fake = (wrong >= WRONG_FROM * seen) & (seen > 0)
+    kinds = [kind for kind in (right, fake) if kind.any()]
+    weights = sum(kind * (right.size / len(kinds) / kind.sum()) for kind in kinds) if kinds else np.zeros(right.shape)
+    return right.astype(np.float32), np.asarray(weights, np.float32)
+
+
 def batches(
-    examples: GridExamples, sets: list[np.ndarray], draw: Draw, batch_size: int, seed: int, *purpose: int | str
+    examples: GridExamples,
+    sets: list[np.ndarray],
+    draw: Draw,
+    batch_size: int,
+    seed: int,
+    *purpose: int | str,
+    place: int | None = None,
 ) -> tf.data.Dataset:
     """The discriminator's batches, in the order of the draw.
 
@@ -90,10 +128,12 @@ def batches(
       draw: what to show, in which order.
       batch_size: maps in a batch; the last one of an epoch may be smaller.
       seed: with `purpose` the key of the dropout.
+      place: for a discriminator that is asked "right here": points of a place along each axis.
 
     Returns:
       Elements with `images` uint8 [B, G, G, 3], `maps` uint8 [B, G, G] (void where the truth is), `real` float32 [B]
-      (1 for ground truth), `weights` float32 [B], `key` int32 [2].
+      (1 for ground truth), `weights` float32 [B], `key` int32 [2]; with `place` also `right` and `place_weights`
+      float32 [B, g, g], of `right_places`.
     """
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
@@ -108,7 +148,11 @@ def batches(
         images[flip] = images[flip, :, ::-1]
         maps[flip] = maps[flip, :, ::-1]
         real = (source < 0).astype(np.float32)
-        return images, maps, real, draw.weight[part], key(seed, "dropout", *purpose, int(start))
+        found = images, maps, real, draw.weight[part], key(seed, "dropout", *purpose, int(start))
+        if place is None:
+            return found
+        truth[flip] = truth[flip, :, ::-1]
+        return *found, *right_places(maps, truth, place)
 
     grid = examples.images.shape[1]
     specification = (
@@ -117,22 +161,25 @@ def batches(
         tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([2], tf.int32),
+        *([tf.TensorSpec([None, -(-grid // place), -(-grid // place)], tf.float32)] * 2 if place else []),
     )
+    names = ("images", "maps", "real", "weights", "key", "right", "place_weights")
     starts = range(0, len(draw.image), batch_size)
-    return stream(batch, starts, specification).map(
-        lambda images, maps, real, weights, key: {
-            "images": images, "maps": maps, "real": real, "weights": weights, "key": key
-        }
-    )  # fmt: skip
+    return stream(batch, starts, specification).map(lambda *values: dict(zip(names, values, strict=False)))
 
 
 def holdout_pairs(
-    examples: GridExamples, sets: list[np.ndarray], batch_size: int, seed: int, *purpose: int | str
+    examples: GridExamples,
+    sets: list[np.ndarray],
+    batch_size: int,
+    seed: int,
+    *purpose: int | str,
+    place: int | None = None,
 ) -> tf.data.Dataset:
-    """The hold-out's real and fake maps side by side, unflipped: element `images`, `maps`, `real` as in `batches`."""
+    """The hold-out's real and fake maps side by side, unflipped; elements as in `batches`."""
     draw = draw_pairs(len(examples), len(sets), seed, "hold-out", *purpose)
     plain = draw._replace(flip=np.zeros_like(draw.flip))
-    return batches(examples, sets, plain, batch_size, seed, "hold-out")
+    return batches(examples, sets, plain, batch_size, seed, "hold-out", place=place)
 
 
 def stream(

@@ -4,11 +4,17 @@ import importlib
 from typing import Any
 
 from load_tf.discriminator.conditional import ConditionalDiscriminator
+from load_tf.discriminator.pretrained import imagenet_mobilenet
 from load_tf.discriminator.settings import KINDS, Discriminator
+from load_tf.errors import UserError
 
 
 def build(settings: Discriminator, num_classes: int, seed: int) -> ConditionalDiscriminator:
-    """Makes the network, its weights drawn by key."""
+    """Makes the network; its weights are drawn by key, or those that the settings name.
+
+    Raises:
+      UserError: if these can't be had.
+    """
     made: ConditionalDiscriminator = _module(settings).build(settings, num_classes, seed)
     return made
 
@@ -17,6 +23,33 @@ def numbers(settings: Discriminator, num_classes: int) -> tuple[int, int]:
     """How many trainable and other numbers a discriminator has, counted without building it."""
     trained, others = _module(settings).numbers(settings, num_classes)
     return trained, others
+
+
+def refuse_unusable(settings: Discriminator) -> None:
+    """Looks at what only making the network would show, before stage 1 takes its hours.
+
+    Raises:
+      UserError: as `place_asked_about`, or if the weights that the settings name can't be had.
+    """
+    place_asked_about(settings)
+    if settings.weights is not None:
+        imagenet_mobilenet(settings)
+
+
+def place_asked_about(settings: Discriminator) -> int | None:
+    """Points of the grid along each axis of a place that the discriminator is asked about; None: it is asked "real".
+
+    Raises:
+      UserError: if it is asked about places, and judges none.
+    """
+    if settings.asks == "real":
+        return None
+    place_size = getattr(_module(settings), "place_size", None)
+    points: int | None = place_size(settings) if place_size else None
+    if points is None:
+        found = f"Discriminator.asks is {settings.asks!r}, but this {settings.architecture!r} one judges whole maps"
+        raise UserError(f"{found}; expected asks = 'real', or verdict = 'place'.")
+    return points
 
 
 def _module(settings: Discriminator) -> Any:

@@ -10,7 +10,7 @@ from load_tf.discriminator.conditioning import BatchSlice, split_by_class
 from load_tf.discriminator.settings import Discriminator
 
 Dropped = Callable[[tf.Tensor], tf.Tensor]
-"""Features [B, C] with a share of them dropped in training, untouched otherwise."""
+"""Features [B, ..., C] with a share of them dropped in training, untouched otherwise."""
 
 
 class ConditionalDiscriminator(abc.ABC):
@@ -43,7 +43,7 @@ class ConditionalDiscriminator(abc.ABC):
         Args:
           inputs: from `inputs`.
           training: batch statistics, or moving averages.
-          dropped: the dropout, to be put on features [B, C] in front of the last layer.
+          dropped: the dropout, to be put on features [B, ..., C] in front of the last layer.
 
         Returns:
           float32 [B, ...], of whole maps or of places in them.
@@ -91,7 +91,8 @@ def _dropout(features: tf.Tensor, rate: float, key: tf.Tensor, place: BatchSlice
     if place is None:
         return tf.nn.experimental.stateless_dropout(features, rate, seed=key)
     own = tf.shape(features)[0]
-    whole = tf.pad(features, [[place.first, place.rows - place.first - own], [0, 0]])
+    around = [[place.first, place.rows - place.first - own], *[[0, 0]] * (len(features.shape) - 1)]
+    whole = tf.pad(features, around)
     dropped = tf.nn.experimental.stateless_dropout(whole, rate, seed=key)
     return tf.ensure_shape(dropped[place.first : place.first + own], features.shape)
 

@@ -45,6 +45,11 @@ def numbers(settings: Discriminator, num_classes: int) -> tuple[int, int]:
     return trained, 0
 
 
+def place_size(settings: Discriminator) -> int | None:
+    """Points of the grid along each axis of the places that it judges."""
+    return 2 ** len(FILTERS)
+
+
 class FullyConvolutionalDiscriminator(ConditionalDiscriminator):
     """Logits [B, G / 32, G / 32]: above 0 it takes the place for one of ground truth."""
 

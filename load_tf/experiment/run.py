@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from load_tf.devices import workers
+from load_tf.discriminator import build
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
@@ -70,6 +71,9 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
             terminal.remember(event)
     if plan.segmentor.limit is not None:
         terminal.say(f"{plan.segmentor.limit}; larger images are refused.")
+    judge = plan.experiment.method.discriminator_settings(plan.players.discriminator)
+    if judge is not None:
+        build.refuse_unusable(judge)
     data = read_data(plan)
     counts = (len(split) for split in (data.training, data.holdout, data.validation))
     terminal.say(disk_use.sentence(plan, directory.path, *counts))

@@ -34,6 +34,8 @@ from load_tf.methods.load import LoAd
 from load_tf.methods.method import Arena, Method
 from load_tf.report.listeners import Hear
 from load_tf.storage.run_directory import RunDirectory
+from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.direction import agreement
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.snapshot import Snapshot
@@ -178,7 +180,25 @@ class AdversarialGame:
         self.run.forget_ahead("segmentor")
         self.models.changed |= {"segmentor"}
 
+    def _measure_direction(self, cycle: int) -> None:
+        """Whether what the updates of a cycle are about to follow leads somewhere."""
+        trainer, settings = self.segmentor_trainer, self.players.discriminator_training
+        if self.judge is None or trainer.trains_discriminator or not settings.agreement_batches:
+            return
+        assert isinstance(trainer, AdversarialTrainer)
+        began = time.monotonic()
+        found = {
+            "agreement": agreement(trainer, self.images.ahead(self.updates, settings.agreement_batches)),
+            "localisation": self.judge.localisation(self.aggregation, trainer.saturating),
+        }
+        found = self.workers.agree(found)
+        self.record("direction", cycle=cycle, **found)
+        self._warn(warnings.direction_warning(found["agreement"]), cycle)
+        self.run.time("direction", time.monotonic() - began)
+
     def update(self, cycle: int, iteration: int) -> bool:
+        if iteration == 0:
+            self._measure_direction(cycle)
         began = time.monotonic()
         per_iteration = self.players.adversarial.updates_per_iteration
         self.images.prepare(self.segmentor_trainer, self.updates, self.aggregation.origin)

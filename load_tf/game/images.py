@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import tensorflow as tf
+
 from load_tf.data.dataset import Split
 from load_tf.discriminator.buffer import LabelMapSet
 from load_tf.discriminator.grid import GridExamples, Size
@@ -40,6 +42,10 @@ class Images:
         self._training, self._grid, self._settings = training, grid, settings
         self._crop, self._seed = crop, seed
         self._stream: _Stream | None = None
+
+    def ahead(self, updates: int, count: int) -> tf.data.Dataset:
+        """The images of the next `count` updates, to look at without training; `updates` are made so far."""
+        return adversarial_batches(self._training, self._grid, self._settings, self._crop, self._seed, updates, count)
 
     def prepare(self, trainer: Trainer, updates: int, origin: LabelMapSet | None) -> None:
         """Gives the trainer a new stream unless the one it has goes on at the right place.

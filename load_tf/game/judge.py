@@ -10,9 +10,11 @@ import tensorflow as tf
 from load_tf.algorithm.lookahead import State
 from load_tf.devices.workers import Workers
 from load_tf.discriminator.buffer import batches, draw_pairs, draw_union, holdout_pairs
+from load_tf.discriminator.build import place_asked_about
 from load_tf.game import warnings
 from load_tf.game.aggregation import Aggregation
 from load_tf.storage.run_directory import ArraySource, RunDirectory
+from load_tf.training.direction import localisation
 from load_tf.training.discriminator import DiscriminatorProgress, DiscriminatorTrainer
 from load_tf.training.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
 
@@ -69,8 +71,10 @@ class Judge:
         settings = self.settings
         truth, sets = aggregation.training_grid, list(aggregation.sets.values())
         maps = [one_set.training for one_set in sets]
+        place = place_asked_about(self.trainer.discriminator.settings)
+        fakes = [one_set.holdout for one_set in sets]
         holdout = holdout_pairs(
-            aggregation.holdout_grid, [s.holdout for s in sets], 2 * settings.batch_size, self._seed, cycle
+            aggregation.holdout_grid, fakes, 2 * settings.batch_size, self._seed, cycle, place=place
         )
         progress = self._begin(cycle)
         draw = draw_union if settings.union else draw_pairs
@@ -79,7 +83,7 @@ class Judge:
             began = time.monotonic()
             drawn = draw(len(truth), len(maps), self._seed, cycle, progress.epoch)
             self.trainer.train_dataset = batches(
-                truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch
+                truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch, place=place
             )
             steps = -(-len(drawn.image) // settings.batch_size)
             trained = self.trainer.train(tf.constant(steps))
@@ -146,6 +150,18 @@ class Judge:
         if text := warnings.discriminator_warning(progress.best_measures):
             book.record("warning", cycle=progress.cycle, text=text)
         self.changed |= {"discriminator"}
+
+    def localisation(self, aggregation: Aggregation, saturating: bool) -> float | None:
+        """`direction.localisation` on the hold-out, of the newest set."""
+        newest = list(aggregation.sets.values())[-1]
+        return localisation(
+            self.trainer.discriminator,
+            aggregation.holdout_grid,
+            newest.holdout,
+            self.trainer.num_classes,
+            saturating=saturating,
+            batch_size=self.settings.batch_size,
+        )
 
     def sources(self, state: State) -> dict[str, ArraySource]:
         """What a commit holds of it; the best epoch only while it is being trained."""

@@ -13,6 +13,8 @@ from load_tf.errors import UserError
 CHANCE = 0.55
 """Pair accuracy up to which a discriminator is at chance: 0.5 and two standard errors of 400 pairs."""
 PERFECT = 0.995
+AGREEMENT = 0.1
+"""Mean cosine of two batches' gradients below which following them is a random walk."""
 UNMOVED_SHARE = 1e-4
 """Share of changed labels below which the segmentor does not move: a pixel in 10,000."""
 
@@ -34,6 +36,17 @@ def discriminator_warning(measured: Mapping[str, float]) -> str | None:
             "truth; look for a leak (void, padding, resizing), or lower sufficient_accuracy"
         )
     return None
+
+
+def direction_warning(agreement: float | None) -> str | None:
+    """What is wrong with a gradient that is about to be followed, from `direction.agreement`."""
+    if agreement is None or agreement >= AGREEMENT:
+        return None
+    return (
+        "the discriminator's gradient is noise: batches of images agree on where the segmentor should go by a cosine "
+        f"of {agreement:.2f}, whatever pairs it ranks right; give it Discriminator.weights = 'imagenet', more epochs, "
+        "or a lower Sampling.temperature (docs/discriminator.md)"
+    )
 
 
 def segmentor_warning(changed_share: float | None, gradient_norm: float | None) -> str | None:

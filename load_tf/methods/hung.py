@@ -65,7 +65,7 @@ class HungEtAl(StepByStep):
         )
 
     def discriminator_settings(self, settings: Discriminator) -> Discriminator | None:
-        return dataclasses.replace(settings, architecture="convolutional", sees="masks")
+        return dataclasses.replace(settings, architecture="convolutional", sees="masks", weights=None, asks="real")
 
     def discriminator_optimizer(
         self, settings: DiscriminatorTraining, updates: int | None

@@ -26,6 +26,7 @@ class Terminal:
         self._start = self._start_untouched = math.nan
         self._lower = self._upper = 0.0
         self._pairs: float | None = None
+        self._agreement: float | None = None
         self._update: dict[str, Any] = {}
         self._iterations = 0
         self._before = 0
@@ -60,6 +61,7 @@ class Terminal:
             "maps": self._maps,
             "discriminator": self._discriminator,
             "discriminator_end": self._discriminator_end,
+            "direction": self._direction,
             "peak_test": self._peak_test,
             "warning": self._warning,
         }.get(event["event"])
@@ -143,6 +145,8 @@ class Terminal:
         shown = [text.format(self._update[name]) for name, text in words if self._update.get(name) is not None]
         if self._pairs is not None:
             shown.append(f"pairs {self._pairs:.0%}")
+        if self._agreement is not None:
+            shown.append(f"agreement {self._agreement:.2f}")
         return "".join(f", {text}" for text in shown)
 
     def _peak_test(self, event: dict[str, Any]) -> str:
@@ -175,7 +179,17 @@ class Terminal:
             f"discriminator, epoch {event['epoch']}: loss {event['training_loss']:.3f}; on the hold-out loss "
             f"{event['loss']:.3f}, real {event['real_accuracy']:.2f}, fake {event['fake_accuracy']:.2f}, "
             f"pairs {event['pair_accuracy']:.2f}"
+            + (f", places {event['place_auc']:.3f}" if "place_auc" in event else "")
         )
+
+    def _direction(self, event: dict[str, Any]) -> str:
+        self._agreement = event["agreement"]
+        words = (
+            ("agreement", "batches agree on its direction by a cosine of {:.2f}"),
+            ("localisation", "at {:.0%} of the wrong hold-out points it prefers the truth"),
+        )
+        shown = [text.format(event[name]) for name, text in words if event[name] is not None]
+        return f"the discriminator's gradient: {', '.join(shown) or 'none'}"
 
     def _discriminator_end(self, event: dict[str, Any]) -> str:
         reason = {

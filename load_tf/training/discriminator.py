@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import orbit
 import tensorflow as tf
+from scipy.stats import rankdata
 
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
@@ -40,6 +41,8 @@ class DiscriminatorTraining:
       max_epochs: the most epochs before each cycle.
       first_max_epochs: the most epochs before the first cycle, when the network is untrained; None: as `max_epochs`.
       keep_weights: True: training goes on from the weights and accumulators of the cycle before. False: it starts anew.
+      agreement_batches: batches of the updates to come whose gradients are compared before each cycle
+        (`load_tf.training.direction`), 2 or more; 0: it is not measured. Each costs a step of the segmentor.
     """
 
     batch_size: int = 16
@@ -53,6 +56,7 @@ class DiscriminatorTraining:
     max_epochs: int = 20
     first_max_epochs: int | None = None
     keep_weights: bool = True
+    agreement_batches: int = 4
 
     def __post_init__(self) -> None:
         check_choice(self, "optimizer", "adagrad", "adam")
@@ -68,6 +72,12 @@ class DiscriminatorTraining:
         check_whole(self, "batch_size", "patience", "max_epochs")
         if self.first_max_epochs is not None:
             check_whole(self, "first_max_epochs", expected="None or a whole number above 0")
+        check(
+            self,
+            "agreement_batches",
+            allowed=lambda value: isinstance(value, int) and (value == 0 or value >= 2),
+            expected="0 or a whole number above 1",
+        )
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         if self.optimizer == "adam":
@@ -137,7 +147,9 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     `train` runs the steps of an epoch and returns the mean `loss`; `evaluate` measures the hold-out in inference mode,
     as the adversarial step uses the network, and returns `loss`, `real_accuracy`, `fake_accuracy`, `pair_accuracy` (how
-    often the real map of an image has the higher logit) and `margin` (mean difference of the two logits).
+    often the real map of an image has the higher logit) and `margin` (mean difference of the two logits). Of a
+    discriminator that is asked about places, also `place_auc`: how often it gives a right place of a generated map the
+    higher logit than a wrong one.
     """
 
     def __init__(
@@ -220,8 +232,11 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
             logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"], place=place)
             logits = tf.cast(logits, tf.float32)
-            real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
+            if "right" in batch:
+                losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["right"], logits) * batch["place_weights"]
+            else:
+                real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
+                losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
             total = self.parts.counted(tf.reduce_sum(per_map(losses) * batch["weights"]), batch)
             loss = total / tf.cast(batch["rows"], tf.float32)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
@@ -234,21 +249,45 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         return {"loss": float(self._loss.numpy()) / float(self._maps.numpy())}
 
     def eval_begin(self) -> None:
-        self._outputs: list[tuple[np.ndarray, np.ndarray]] = []
+        self._outputs: list[dict[str, np.ndarray]] = []
 
     def eval_step(self, iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
         batch = next(iterator)
-        return {"real": batch["real"], "logits": per_map(self.discriminator(self._inputs(batch), training=False))}
+        logits = self.discriminator(self._inputs(batch), training=False)
+        places = {"right": batch["right"], "place_weights": batch["place_weights"]} if "right" in batch else {}
+        return {"real": batch["real"], "logits": per_map(logits), **places, **({"places": logits} if places else {})}
 
     def eval_reduce(self, state: object = None, step_outputs: dict[str, tf.Tensor] | None = None) -> object:
         assert step_outputs is not None
-        self._outputs.append((step_outputs["real"].numpy(), step_outputs["logits"].numpy()))
+        self._outputs.append({name: value.numpy() for name, value in step_outputs.items()})
         return state
 
     def eval_end(self, outputs: object = None) -> dict[str, float]:
-        real = np.concatenate([r for r, _ in self._outputs])
-        logits = np.concatenate([x for _, x in self._outputs]).astype(np.float64)
-        return pair_measures(logits[real == 1], logits[real == 0])
+        found = {name: np.concatenate([each[name] for each in self._outputs]) for name in self._outputs[0]}
+        real, logits = found["real"], found["logits"].astype(np.float64)
+        measured = pair_measures(logits[real == 1], logits[real == 0])
+        if "right" in found:
+            counted = (found["place_weights"] > 0) & (real == 0)[:, None, None]
+            measured["place_auc"] = area_under_curve(found["places"][counted], found["right"][counted] == 1)
+        return measured
+
+
+def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
+    """How often a positive one has the higher score than a negative one; a tie counts half.
+
+    Args:
+      scores: [n].
+      positive: bool [n].
+
+    Returns:
+      In [0, 1]; 0.5 if there are none of either kind.
+    """
+    count = int(positive.sum())
+    others = len(positive) - count
+    if not count or not others:
+        return 0.5
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
 def pair_measures(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:

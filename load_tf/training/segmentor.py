@@ -6,6 +6,7 @@ the adversarial term alone, cross-entropy alone, or both.
 
 import dataclasses
 import re
+from collections.abc import Callable
 
 import keras
 import orbit
@@ -130,6 +131,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
                 f"such as {segmentor.trainable_variables[0].path!r}."
             )
         self.parts = Parts(strategy, settings.accumulate)
+        self._traced_gradients: Callable[[Batch], tuple[list[tf.Tensor], tf.Tensor]] | None = None
         with strategy.scope():
             self.loss_scale = LossScale.where_needed(self.networks, "adversarial")
             self.optimizer = self.make_optimizer()
@@ -221,6 +223,25 @@ class SegmentorTrainer(orbit.StandardTrainer):
         for name, value in zip(("loss", *self.measures), tf.unstack(sums, len(self.measures) + 1), strict=True):
             self._sums[name].assign_add(tf.where(counts, value, 0.0))
         self._sums["gradient_norm"].assign_add(tf.where(counts, norm, 0.0))
+
+    def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], float]:
+        """What an update from a global batch would follow, without making it.
+
+        Returns:
+          The gradients of `trained`, zeros where the objective does not depend on a variable, and their norm.
+        """
+        if self._traced_gradients is None:
+            self._traced_gradients = tf.function(self._global_gradients)
+        found, norm = self._traced_gradients(batch)
+        return found, float(norm)
+
+    def _global_gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
+        parts = self.parts.divide({**batch, **self.totals(batch)})
+        gradients, _ = self.strategy.run(self._all_gradients, args=(parts,))
+        own = [self.strategy.experimental_local_results(gradient)[0] for gradient in gradients["sum"]]
+        norm = self.strategy.experimental_local_results(gradients["norm"])[0]
+        zeros = [tf.zeros(v.shape) if g is None else g for g, v in zip(own, self.trained, strict=True)]
+        return zeros, norm
 
     def _all_gradients(self, parts: tuple[Batch, ...]) -> tuple[dict[str, list[tf.Tensor]], tf.Tensor]:
         """One replica's parts, one after the other: the gradients of the global batch, and loss and measures of ours.

@@ -16,7 +16,12 @@ def draw(run: Run) -> Markup | None:
     """Warnings, and a chart for everything the journal measured; what it did not, is left out."""
     journal = run.journal
     warnings = [tag("p", text, class_="warning") for text in _warnings(journal)]
-    charts = [*_stage_one(_of(journal, "stage_one")), *_trainings(journal), *_updates(_of(journal, "update"))]
+    charts = [
+        *_stage_one(_of(journal, "stage_one")),
+        *_trainings(journal),
+        *_directions(_of(journal, "direction")),
+        *_updates(_of(journal, "update")),
+    ]
     return join(*warnings, tag("div", *charts, class_="charts")) if warnings or charts else None
 
 
@@ -52,6 +57,7 @@ def _trainings(journal: Sequence[Event]) -> list[Markup]:
                     ("pairs", "pair_accuracy", "blue"),
                     ("real maps", "real_accuracy", "green"),
                     ("fake maps", "fake_accuracy", "orange"),
+                    ("places (area under the curve)", "place_auc", "red"),
                 ),
             ),
             (
@@ -66,6 +72,25 @@ def _trainings(journal: Sequence[Event]) -> list[Markup]:
         shown = ", ".join(map(str, places[:40])) + (" …" if len(places) > 40 else "")
         charts.insert(0, tag("p", f"Kept of each training, and what the cycle after it was judged by: epoch {shown}."))
     return charts
+
+
+def _directions(directions: Sequence[Event]) -> list[Markup]:
+    return _charts(
+        directions,
+        "cycles",
+        (
+            (
+                "Do batches agree on the discriminator's direction? (cosine)",
+                None,
+                (("agreement", "agreement", "blue"),),
+            ),
+            (
+                "At wrong points it prefers the truth: right in %",
+                100.0,
+                (("localisation", "localisation", "blue"),),
+            ),
+        ),
+    )
 
 
 def _updates(updates: Sequence[Event]) -> list[Markup]:
