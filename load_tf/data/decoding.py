@@ -17,6 +17,9 @@ from load_tf.data.colours import Colour
 from load_tf.data.dataset import IGNORE_LABEL, Example
 from load_tf.errors import UserError
 
+# Pillow otherwise loads its formats at its first unknown file, without a lock: here files are read by several threads.
+Image.init()
+
 MAX_PIXELS = 2**26
 """The largest image or mask that is decoded: 67 megapixels. Beyond it a small file can claim gigabytes of memory."""
 
