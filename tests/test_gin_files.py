@@ -256,7 +256,7 @@ def another(value: Any) -> Any:
     """A value that is not this default, and allowed."""
     others = {
         None: 0.75, "mobilenet": "convolutional", "split": "both", "adagrad": "adam", "loss": "pair_accuracy",
-        ".*": "logits",
+        ".*": "logits", "map": "place", "real": "right here",
     }  # fmt: skip
     if value is None or isinstance(value, str):
         return others[value]
@@ -273,12 +273,16 @@ def test_paper_gin_over_a_file_that_departs_in_everything(tmp_path: Path) -> Non
     from load_tf.methods.load import LoAd
 
     paper = parameters_of_load()
-    whole = {
-        ("Lookahead", "max_cycles"),
-        ("Lookahead", "max_iterations"),
-        ("DiscriminatorTraining", "first_max_epochs"),
+    chosen = {
+        ("Lookahead", "max_cycles"): 7,
+        ("Lookahead", "max_iterations"): 7,
+        ("DiscriminatorTraining", "first_max_epochs"): 7,
+        ("Discriminator", "weights"): "imagenet",
+        ("Discriminator", "alpha"): 0.5,
+        ("Discriminator", "stride"): 16,
+        ("Discriminator", "input_size"): 256,
     }
-    departed = {key: 7 if key in whole else another(value) for key, value in paper.items()}
+    departed = {key: chosen[key] if key in chosen else another(value) for key, value in paper.items()}
     lines = [f"{name}.{parameter} = {value!r}" for (name, parameter), value in departed.items()]
     (tmp_path / "other.gin").write_text("\n".join(["experiment.method = @DescentAscent()", *lines, ""]))
     for files, parameters, method in (

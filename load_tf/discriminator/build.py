@@ -29,11 +29,17 @@ def refuse_unusable(settings: Discriminator) -> None:
     """Looks at what only making the network would show, before stage 1 takes its hours.
 
     Raises:
-      UserError: as `place_asked_about`, or if the weights that the settings name can't be had.
+      UserError: as `place_asked_about`, or if the weights that the settings name can't be had or are not its kind's.
     """
     place_asked_about(settings)
-    if settings.weights is not None:
-        imagenet_mobilenet(settings)
+    if settings.weights is None:
+        return
+    if settings.architecture != "mobilenet":
+        raise UserError(
+            f"Discriminator.weights is {settings.weights!r}, but architecture is {settings.architecture!r}; expected "
+            "None: MobileNet alone has any."
+        )
+    imagenet_mobilenet(settings)
 
 
 def place_asked_about(settings: Discriminator) -> int | None:

@@ -82,10 +82,6 @@ class Discriminator:
         if self.weights is None:
             return
         named = f"Discriminator.weights is {self.weights!r}"
-        if self.architecture != "mobilenet":
-            raise UserError(
-                f"{named}, but architecture is {self.architecture!r}; expected None: MobileNet alone has any."
-            )
         if self.weights == IMAGENET and self.alpha not in ALPHAS:
             raise UserError(f"{named}, but alpha is {self.alpha}; expected one of {ALPHAS}.")
         if self.weights != IMAGENET and not Path(self.weights).expanduser().is_file():

@@ -152,8 +152,10 @@ class Judge:
         self.changed |= {"discriminator"}
 
     def localisation(self, aggregation: Aggregation, saturating: bool) -> float | None:
-        """`direction.localisation` on the hold-out, of the newest set."""
-        newest = list(aggregation.sets.values())[-1]
+        """`direction.localisation` on the hold-out, of the newest set; None without one."""
+        newest = next(reversed(aggregation.sets.values()), None)
+        if newest is None:
+            return None
         return localisation(
             self.trainer.discriminator,
             aggregation.holdout_grid,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
+from absl import flags
 
 from load_tf import commands
 from load_tf.devices import presence, workers
@@ -91,6 +92,8 @@ def test_who_is_missing_is_said_and_waited_for_so_long(
     monkeypatch.setattr(presence, "START_SECONDS", 3.0)
     monkeypatch.setattr(presence, "REPORT_SECONDS", 0.5)
     monkeypatch.setattr(presence, "_ASK_SECONDS", 0.3)
+    # Other tests may have defined flags in this process, which nobody parsed.
+    monkeypatch.setattr(commands, "FLAGS", flags.FlagValues())
     missing = re.escape(f"worker 1 ({addresses[1]}: Connection refused), worker 2 ({addresses[2]}: no answer)")
     with server(port_of(addresses[2]), speaks=False):
         status = commands.execute(lambda: presence.wait_for_all(addresses, 0), ["load_tf"])

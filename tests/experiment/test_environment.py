@@ -10,6 +10,8 @@ import tensorflow as tf
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.errors import UserError
 from load_tf.experiment import environment, run
+from load_tf.game.game import Players
+from load_tf.methods.baseline import Baseline
 from load_tf.storage.run_directory import RunDirectory
 
 
@@ -22,8 +24,9 @@ def test_a_run_that_is_refused_lets_go_of_its_folder(tmp_path: Path, monkeypatch
     monkeypatch.setattr(run, "read_data", refuse)
     monkeypatch.setattr(environment, "write_environment", lambda directory, plan: None)
     plan: Any = SimpleNamespace(
-        strategy=tf.distribute.get_strategy(), lookahead=Lookahead(), segmentor=SimpleNamespace(limit=None)
-    )
+        strategy=tf.distribute.get_strategy(), lookahead=Lookahead(), segmentor=SimpleNamespace(limit=None),
+        experiment=SimpleNamespace(method=Baseline()), players=Players(),
+    )  # fmt: skip
     with pytest.raises(UserError, match="an image is spoilt") as kept:
         run.run(plan, tmp_path / "run", "config")
     RunDirectory(tmp_path / "run", "config").close()
