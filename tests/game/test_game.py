@@ -151,6 +151,47 @@ def test_an_update_moves_the_segmentor_and_only_it(game: AdversarialGame) -> Non
     assert event["gradient_norm"] > 0
 
 
+def directions(game: AdversarialGame) -> list[dict[str, Any]]:
+    return [event for event in game.run.journal() if event["event"] == "direction"]
+
+
+def test_before_a_cycle_it_is_looked_where_the_gradient_leads(game: AdversarialGame) -> None:
+    """Of the images of the updates that come, and nothing changes by looking."""
+    settings = game.players.discriminator_training
+    count, before = len(directions(game)), weights(game)
+    game.update(3, 0)
+    moved = weights(game)
+    event = directions(game)[-1]
+    assert len(directions(game)) == count + 1 and event["cycle"] == 3
+    game.update(3, 1)
+    assert len(directions(game)) == count + 1, "once a cycle"
+    game.go_back()
+    assert equal(weights(game), before)
+    game.updates -= 4
+    batches = list(game.images.ahead(game.updates, settings.agreement_batches))
+    gradients = [
+        np.concatenate([g.numpy().ravel() for g in game.segmentor_trainer.gradients(one)[0]]) for one in batches
+    ]
+    unit = [gradient / np.linalg.norm(gradient) for gradient in gradients]
+    cosines = [a @ b for i, a in enumerate(unit) for b in unit[:i]]
+    assert len(cosines) == 6 and event["agreement"] == pytest.approx(np.mean(cosines), abs=1e-4)
+    assert 0 < event["localisation"] < 1
+    game.players = dataclasses.replace(
+        game.players, discriminator_training=dataclasses.replace(settings, agreement_batches=0)
+    )
+    game.update(3, 0)
+    game.players = dataclasses.replace(game.players, discriminator_training=settings)
+    assert len(directions(game)) == count + 1
+    assert equal(weights(game), moved), "with or without a look the update is the same"
+
+
+def test_a_direction_that_is_noise_is_warned_of(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("load_tf.game.game.agreement", lambda trainer, batches: 0.03)
+    game.update(5, 0)
+    said = [event["text"] for event in game.run.journal() if event["event"] == "warning" and event["cycle"] == 5]
+    assert len(said) == 1 and "by a cosine of 0.03, whatever pairs it ranks right" in said[0]
+
+
 def test_going_back_restores_weights_and_stops_the_momentum(game: AdversarialGame) -> None:
     before = weights(game)
     game.update(0, 0)

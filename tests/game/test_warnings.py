@@ -50,6 +50,12 @@ def test_of_the_segmentor(changed: float | None, gradient: float | None, word: s
     assert text is None if word is None else word in text
 
 
+def test_of_the_direction() -> None:
+    assert warnings.direction_warning(0.1) is None and warnings.direction_warning(None) is None
+    for noise in (0.09, 0.0, -0.5):
+        assert f"cosine of {noise:.2f}" in str(warnings.direction_warning(noise))
+
+
 def test_the_sentence_names_value_place_and_advice() -> None:
     warnings.refuse_non_finite("stage 1", "in epoch 3", "StageOne.learning_rate", loss=0.5, score=0.1)
     with pytest.raises(
