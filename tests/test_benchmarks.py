@@ -10,6 +10,7 @@ import gin
 import numpy as np
 import pytest
 
+from benchmarks import discriminator as benchmark
 from benchmarks import proportions, setting, timing
 from benchmarks.networks import multiply_adds, network
 from load_tf.errors import UserError
@@ -101,21 +102,22 @@ Discriminator.input_size = 32
 
 
 @pytest.fixture(name="config")
-def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def _config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Makes the config of the flags that of a method."""
     networks.one_convolution(8).save(tmp_path / "mine.keras")
     values = tiny.experiment_flags(monkeypatch)
     file = tmp_path / "mine.gin"
 
-    def use(method: str) -> None:
+    def use(method: str, *bindings: str) -> None:
         gin.clear_config()
-        file.write_text(CONFIG.format(model=tmp_path / "mine.keras") + f"experiment.method = @{method}()\n")
+        lines = CONFIG.format(model=tmp_path / "mine.keras"), f"experiment.method = @{method}()", *bindings, ""
+        file.write_text("\n".join(lines))
         values(["benchmark", f"--gin_file={file}"])
 
     return use
 
 
-def test_the_game_is_that_of_the_configs_method(config: Callable[[str], None]) -> None:
+def test_the_game_is_that_of_the_configs_method(config: Callable[..., None]) -> None:
     """Hung's discriminator is convolutional, whatever the config says; the hold-out is scored as the network wants."""
     config("HungEtAl")
     with setting.game() as game:
@@ -123,7 +125,28 @@ def test_the_game_is_that_of_the_configs_method(config: Callable[[str], None]) -
         assert game.evaluator.convention.upsampling == "half_pixel"
 
 
-def test_a_method_without_a_discriminator_is_refused(config: Callable[[str], None]) -> None:
+def test_a_method_without_a_discriminator_is_refused(config: Callable[..., None]) -> None:
     config("CrossEntropyOnly")
     with pytest.raises(UserError, match=r"the method '.+' has none"), setting.game():
         pass
+
+
+def test_the_discriminators_table_has_a_row_of_numbers_for_every_epoch(
+    config: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config(
+        "LoAd", "Discriminator.verdict = 'place'", "Discriminator.asks = 'right here'",
+        "AdversarialTraining.batch_size = 2", "DiscriminatorTraining.max_epochs = 2",
+        "DiscriminatorTraining.sufficient_accuracy = 1.1",
+    )  # fmt: skip
+    benchmark._main()
+    lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    header, _, *rows = lines
+    assert len(rows) == 2 and all(len(row) == len(header) for row in rows)
+    numbers = {name: [float(row[place]) for row in rows] for place, name in enumerate(header)}
+    for name in ("pairs", "pairs of equal proportions", "places", "localisation"):
+        assert all(0 <= value <= 1 for value in numbers[name])
+    for name in header:
+        if "tau" in name:
+            assert all(-1 <= value <= 1 for value in numbers[name])
+    assert numbers["cosine with cross-entropy's, tau 1"] != numbers["cosine with cross-entropy's, tau 20"]
