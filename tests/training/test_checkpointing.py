@@ -38,6 +38,7 @@ NETWORKS = {
 @pytest.mark.parametrize("folded", [False, True])
 def test_gradients_are_those_of_the_plain_backward_pass(name: str, folded: bool) -> None:
     """Folded, as the adversarial step has it: MobileNetV2 adds what its blocks are given to what they make."""
+    keras.utils.set_random_seed(0)
     model = NETWORKS[name]()
     network = CheckpointedNetwork(differentiable(model) if folded else model, SIZE)
     assert len(network) >= 3
@@ -50,10 +51,11 @@ def test_gradients_are_those_of_the_plain_backward_pass(name: str, folded: bool)
     expected_loss, expected = plain(model, images())
     assert measured == "beside it"
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
-    scale = max(float(tf.reduce_max(tf.abs(g))) for g in expected)
+    largest = max(np.linalg.norm(wanted) for wanted in expected)
     for found, wanted in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-5 * scale)
-    assert scale > 1e-4
+        # Not by element: where an activation is at the kink of its ReLU, rounding decides whether it passes a gradient.
+        assert np.linalg.norm(found - wanted) <= 0.01 * np.linalg.norm(wanted) + 1e-5 * largest
+    assert largest > 1e-3
 
 
 def test_every_layer_is_computed_twice_and_only_what_crosses_is_kept() -> None:
