@@ -4,7 +4,6 @@ Neither measure changes anything. *Agreement* needs no ground truth: do batches 
 should go? *Localisation* asks at the points where a label map is wrong whether the gradient prefers what is right.
 """
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -72,28 +71,37 @@ def localisation(
     Returns:
       In [0, 1], chance is 0.5; None if no visible point is wrong.
     """
-
-    @tf.function(reduce_retracing=True)
-    def preferred(images: tf.Tensor, shown: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        one = one_hot(shown, num_classes)
-        with tf.GradientTape() as tape:
-            tape.watch(one)
-            logits = discriminator(discriminator.inputs(images, one), training=False)
-            loss = tf.reduce_sum(adversarial_loss(tf.cast(logits, tf.float32), saturating))
-        push = -tape.gradient(loss, one)
-        towards_truth = tf.reduce_sum(push * one_hot(truth, num_classes), -1)
-        towards_shown = tf.reduce_sum(push * one, -1)
-        wrong = tf.cast((shown != truth) & (truth != IGNORE_LABEL), tf.float32)
-        better = tf.cast(towards_truth > towards_shown, tf.float32) + 0.5 * tf.cast(
-            towards_truth == towards_shown, tf.float32
-        )
-        return tf.reduce_sum(better * wrong), tf.reduce_sum(wrong)
-
     right, wrong = 0.0, 0.0
     shown = mask_void(maps, examples.labels)
     for start in range(0, len(examples), batch_size):
         part = slice(start, start + batch_size)
-        one, other = preferred(*map(tf.constant, (examples.images[part], shown[part], examples.labels[part])))
+        tensors = map(tf.constant, (examples.images[part], shown[part], examples.labels[part]))
+        one, other = _preferring_the_truth(discriminator, num_classes, saturating, *tensors)
         right, wrong = right + float(one), wrong + float(other)
-    share = right / wrong if wrong else None
-    return share if share is None or math.isfinite(share) else None
+    return right / wrong if wrong else None
+
+
+# Not inside `localisation`: it would be traced again before every cycle.
+@tf.function(reduce_retracing=True)
+def _preferring_the_truth(
+    discriminator: ConditionalDiscriminator,
+    num_classes: int,
+    saturating: bool,
+    images: tf.Tensor,
+    shown: tf.Tensor,
+    truth: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of some maps float32 scalars: wrong points at which the truth is preferred, and wrong points."""
+    one = one_hot(shown, num_classes)
+    with tf.GradientTape() as tape:
+        tape.watch(one)
+        logits = discriminator(discriminator.inputs(images, one), training=False)
+        loss = tf.reduce_sum(adversarial_loss(tf.cast(logits, tf.float32), saturating))
+    push = -tape.gradient(loss, one)
+    towards_truth = tf.reduce_sum(push * one_hot(truth, num_classes), -1)
+    towards_shown = tf.reduce_sum(push * one, -1)
+    wrong = tf.cast((shown != truth) & (truth != IGNORE_LABEL), tf.float32)
+    better = tf.cast(towards_truth > towards_shown, tf.float32) + 0.5 * tf.cast(
+        towards_truth == towards_shown, tf.float32
+    )
+    return tf.reduce_sum(better * wrong), tf.reduce_sum(wrong)

@@ -12,6 +12,7 @@ from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import GridExamples
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
+from load_tf.training import direction
 from load_tf.training.adversarial import AdversarialTrainer
 from load_tf.training.direction import agreement, localisation
 from load_tf.training.discriminator import DiscriminatorTraining
@@ -108,6 +109,16 @@ def test_half_of_the_images_right_is_half_of_their_points() -> None:
     maps[1, :16] = 0
     found = localisation(Knows(0.01), GridExamples(images, truth), maps, K, saturating=False, batch_size=2)
     assert found == pytest.approx(1024 / (1024 + 512))
+
+
+def test_a_second_cycle_traces_nothing_again() -> None:
+    truth = np.zeros((4, 32, 32), np.uint8)
+    examples, judge = GridExamples(np.zeros((4, 32, 32, 3), np.uint8), truth), Knows(0.01)
+    traced = direction._preferring_the_truth.experimental_get_tracing_count
+    localisation(judge, examples, truth + 1, K, saturating=True, batch_size=2)
+    first = traced()
+    localisation(judge, examples, truth + 1, K, saturating=True, batch_size=2)
+    assert traced() == first > 0
 
 
 def test_without_a_wrong_point_there_is_nothing_to_say() -> None:
