@@ -21,12 +21,17 @@ def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
     """
     text = config.parse_gin()
     from load_tf.experiment import images, plan
-    from load_tf.storage.run_directory import RunDirectory
+    from load_tf.storage.run_directory import RunDirectory, arrays_of_run
+    from load_tf.training.snapshot import arrays_to_variables
 
     parts = config.configured(plan.assemble)
-    if not parts.segmentor.pretrained:
+    start_from = parts.experiment.start_from
+    if start_from is not None:
+        arrays_to_variables(arrays_of_run(start_from, "baseline"), parts.segmentor.model.variables)
+    elif not parts.segmentor.pretrained:
         raise commands.UserError(
-            "this measurement needs a segmentor that has weights already, such as official_deeplab."
+            "this measurement needs a segmentor that has weights already, such as official_deeplab, or a run to start "
+            "from: experiment.start_from."
         )
     data = images.read_data(parts)
     with tempfile.TemporaryDirectory() as folder:

@@ -112,7 +112,7 @@ def run(
       discriminator_training: its training.
       adversarial: the segmentor's updates.
       sampling: how logits become maps.
-      stage_one: cross-entropy training; not used with a pre-trained model.
+      stage_one: cross-entropy training; of a pre-trained model only `calibrate` acts.
       evaluation_batch_size: images in a step of the evaluator.
       deterministic: only deterministic kernels, so that the same call gives the same bits.
       on_event: a function that is given every event of the journal, a dictionary with its name as `event`, once it
@@ -141,13 +141,16 @@ def run(
         evaluation_batch_size=evaluation_batch_size,
         seed=seed,
     )
+    stage_one = stage_one or StageOne()
+    if stage_one.crop is not None:
+        stage_one = dataclasses.replace(stage_one, crop=segmentor.crop(stage_one.crop, "StageOne.crop"))
     runtime = Runtime(deterministic=deterministic)
     runtime.set_up()
     plan = Plan(
         settings,
         runtime,
         lookahead or Lookahead(),
-        stage_one or StageOne(),
+        stage_one,
         players,
         segmentor,
         Evaluation(),

@@ -125,6 +125,8 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
     crop = segmentor.crop(experiment.crop)
     if crop != experiment.crop:
         experiment = dataclasses.replace(experiment, crop=crop)
+    if (part := parts[StageOne].crop) is not None:
+        parts[StageOne] = dataclasses.replace(parts[StageOne], crop=segmentor.crop(part, "StageOne.crop"))
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
     return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy)
 

@@ -2,33 +2,28 @@
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-import tensorflow as tf
 
 from load_tf.devices import workers
 from load_tf.discriminator import build
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.experiment import disk_use, doubt, environment, results
 from load_tf.experiment.images import Data, read_data
 from load_tf.experiment.plan import Plan
-from load_tf.game import warnings
+from load_tf.experiment.start import make_baseline
 from load_tf.game.game import AdversarialGame
 from load_tf.game.watching import draw_watched
 from load_tf.report.listeners import Callback, Listener, Listeners
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Silent, Terminal
-from load_tf.storage.run_directory import RunDirectory, arrays_of_run
+from load_tf.storage.run_directory import RunDirectory
 from load_tf.storage.shared_run import open_run
-from load_tf.training.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
-from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
+from load_tf.training.snapshot import arrays_to_variables
 
-PINNED = frozenset({"baseline", "confusion_baseline", "confusion_load"})
+PINNED = frozenset({"baseline", "calibration", "confusion_baseline", "confusion_load"})
 """Files that stay in the run directory to the end, once they are there."""
 
 
@@ -99,7 +94,7 @@ def train(
     if directory.state.get("phase") == "done":
         arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
         return
-    _make_baseline(plan, data, directory, holdout, listen)
+    make_baseline(plan, data, directory, holdout, listen)
     # Before the first commit of the game, so that a run that is resumed later does not say it again.
     if plan.segmentor.pretrained and directory.state["phase"] == "baseline":
         found = doubt.better_convention(plan, data.holdout)
@@ -107,61 +102,6 @@ def train(
             listen(directory.record("warning", cycle=0, text=found))
     game = _play(plan, data, directory, holdout, listen)
     game.start.put_back()
-
-
-def _make_baseline(
-    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
-) -> None:
-    """The segmentor LoAd starts from: the pre-trained one, or what stage 1 makes of it."""
-    model = plan.segmentor.model
-    start_from = plan.experiment.start_from
-    if not directory.state and start_from is not None:
-        arrays_to_variables(arrays_of_run(start_from, "baseline"), model.variables)
-    if not directory.state and (plan.segmentor.pretrained or start_from is not None):
-        state = {"phase": "baseline"}
-        directory.commit(state, {"baseline": lambda: variables_to_arrays(model.variables)}, set())
-    if directory.state.get("phase", "stage_one") == "stage_one":
-        _stage_one(plan, data, directory, holdout, listen)
-    arrays_to_variables(directory.arrays("baseline"), model.variables)
-
-
-def _stage_one(
-    plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Callable[[dict[str, Any]], None]
-) -> None:
-    """Cross-entropy, epoch by epoch; a commit ends each, and the best on the hold-out becomes the baseline."""
-    model, settings, seed = plan.segmentor.model, plan.stage_one, plan.experiment.seed
-    steps = steps_per_epoch(len(data.training), settings)
-    trainer = CrossEntropyTrainer(model, settings, steps * settings.epochs, plan.strategy, plan.segmentor.convention)
-    best = Snapshot(model.variables)
-    state: dict[str, Any] = {"phase": "stage_one", "epoch": 0, "best": None}
-    if directory.state:
-        state |= {name: directory.state[name] for name in ("epoch", "best")}
-        arrays_to_variables(directory.arrays("stage_one"), trainer.variables)
-        best.from_arrays(directory.arrays("best"))
-    while state["epoch"] < settings.epochs:
-        began = time.monotonic()
-        trainer.train_dataset = cross_entropy_batches(
-            data.training, settings, plan.experiment.crop, seed, state["epoch"]
-        )
-        loss = trainer.train(tf.constant(steps))["loss"]
-        score = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
-        state["epoch"] += 1
-        warnings.refuse_non_finite(
-            "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
-        )
-        changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
-        if state["best"] is None or score > state["best"]:
-            state["best"] = score
-            best.take()
-            changed["best"] = best.to_arrays
-        listen(
-            directory.record(
-                "stage_one", epoch=state["epoch"], epochs=settings.epochs, loss=loss, miou=score, best=state["best"]
-            )
-        )
-        directory.commit(state, changed, {"best"})
-        directory.time("stage_one", time.monotonic() - began, images=steps * settings.batch_size)
-    directory.commit({"phase": "baseline"}, {"baseline": best.to_arrays}, set())
 
 
 def _play(

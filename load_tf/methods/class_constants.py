@@ -13,7 +13,7 @@ from load_tf.data.dataset import Subset
 from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.errors import check, check_whole
 from load_tf.methods.method import Arena, Supervised, Trainer
-from load_tf.training.calibration import Calibrator
+from load_tf.training.calibration import GAIN, Calibrator
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
@@ -32,7 +32,7 @@ class ClassConstants(Supervised):
     """
 
     steps: int = 6
-    gain: float = 0.5
+    gain: float = GAIN
     every: int = 1
     title = "class constants"
 

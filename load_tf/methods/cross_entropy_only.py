@@ -19,8 +19,8 @@ class CrossEntropyOnly(Supervised):
     Attributes:
       schedule: of the learning rate: "constant", or "decay": it falls to 0 over the run as `(1 - update / updates) **
         0.9`, which takes a budget (`Lookahead.max_iterations`).
-      augment: flip and shift the images as stage 1 does, by `StageOne.flip` and `StageOne.shift`, drawn by key for
-        every update.
+      augment: flip, shift and scale the images as stage 1 does, by `StageOne.flip`, `shift` and `scale`, drawn by key
+        for every update; the crop is the experiment's.
     """
 
     schedule: Literal["constant", "decay"] = "constant"

@@ -52,6 +52,7 @@ class Terminal:
         """Prints an event of the journal, if it is one people want to see."""
         show = {
             "stage_one": self._stage_one,
+            "calibrated": self._calibrated,
             "start": self._start_of_load,
             "update": self._update_of_segmentor,
             "evaluate": self._evaluate,
@@ -75,6 +76,12 @@ class Terminal:
         return (
             f"stage 1, epoch {event['epoch']}/{event['epochs']}: cross-entropy {event['loss']:.4f}, "
             f"hold-out mIoU {100 * event['miou']:.2f} (best {100 * event['best']:.2f})"
+        )
+
+    def _calibrated(self, event: dict[str, Any]) -> str:
+        return (
+            f"class constants fitted to D_t in {event['steps']} steps: hold-out mIoU "
+            f"{100 * event['miou_before']:.2f} -> {100 * event['miou']:.2f}"
         )
 
     def _start_of_load(self, event: dict[str, Any]) -> str:

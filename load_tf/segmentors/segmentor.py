@@ -46,14 +46,18 @@ class Segmentor:
             "traced with an unknown size"
         )
 
-    def crop(self, wanted: Size) -> Size:
+    def crop(self, wanted: Size, called: str = "experiment.crop") -> Size:
         """The crop that is used where one is asked for: the same, or the next larger size that the network takes.
+
+        Args:
+          wanted: what is asked for.
+          called: the parameter that does.
 
         Raises:
           UserError: naming the sizes that are allowed.
         """
         if self.largest is None:
-            return self.convention.fit_crop(wanted, "experiment.crop")
+            return self.convention.fit_crop(wanted, called)
         if any(side > most for side, most in zip(wanted, self.largest, strict=True)):
             raise UserError(f"the crop is {wanted[0]} x {wanted[1]}, but {self.limit}.")
         return self.largest

@@ -345,6 +345,11 @@ def _first_difference(before: str, after: str) -> str:
     return f"there: {removed[0] if removed else 'nothing'!r}, now: {added[0] if added else 'nothing'!r}"
 
 
+def run_holds(run_dir: Path | str, name: str) -> bool:
+    """Whether another run's last commit has some arrays, such as its "calibration"."""
+    return name in run_state.find(Path(run_dir)).state.get("files", {})
+
+
 def arrays_of_run(run_dir: Path | str, name: str) -> dict[str, np.ndarray]:
     """Arrays another run last committed, such as its "baseline"; the run is only read and may be running.
 

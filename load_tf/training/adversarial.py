@@ -131,8 +131,8 @@ def adversarial_batches(
       updates: how many.
       start_maps: uint8 [N, G, G], the maps of the model that what changes is measured from; None: the truth.
       with_truth: whether to add `truth`, for objectives with a pixel-wise term.
-      augmentation: whose flip and shift, keyed by the update, images and `truth` get; what is on the grid gets none, so
-        it is for objectives that do not look there.
+      augmentation: whose flip, shift and scale, keyed by the update, images and `truth` get; what is on the grid gets
+        none, so it is for objectives that do not look there.
 
     Returns:
       Elements with `images` float32 [B, H, W, 3], padded to the crop, `grid_images` uint8 [B, G, G, 3], `labels` uint8
@@ -145,8 +145,10 @@ def adversarial_batches(
 
     def batch(update: int) -> tuple[np.ndarray, ...]:
         index = np.fromiter(image_order(len(split), seed, update * batch_size, batch_size), np.int64)
-        flip, shift = (augmentation.flip, augmentation.shift) if augmentation else (False, 0)
-        drawn = draw_augmentation(generator(seed, "augmentation", update), batch_size, flip, shift)
+        drawn = None
+        if augmentation is not None:
+            random = generator(seed, "augmentation", update)
+            drawn = draw_augmentation(random, batch_size, augmentation.flip, augmentation.shift, augmentation.scale)
         images, truth = padded_batch(split, index, crop, drawn)
         noise_key = key(seed, "gumbel", update)
         on_grid = (examples.images[index], examples.labels[index], start_maps[index])

@@ -1,9 +1,11 @@
-"""Batches of padded examples, and stage 1's augmentation of them: flip and shift, drawn by key."""
+"""Batches of padded examples, and stage 1's augmentation of them: scale, cut, flip and shift, drawn by key."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.segmentors.labelling import PADDING_VALUE, Size
@@ -16,13 +18,19 @@ class Augmentation(NamedTuple):
     """Whether it is mirrored."""
     shift: tuple[int, int]
     """Pixels it moves down and to the right."""
+    scale: float = 1.0
+    """By which its sides are multiplied."""
+    cut: tuple[float, float] = (0.0, 0.0)
+    """Where the crop lies in an example that is larger, per axis: 0 at its top or left end, 1 at the other."""
 
 
 UNCHANGED = Augmentation(False, (0, 0))
 """An example as it is."""
 
 
-def draw_augmentation(random: np.random.Generator, count: int, flip: bool, shift: int) -> list[Augmentation]:
+def draw_augmentation(
+    random: np.random.Generator, count: int, flip: bool, shift: int, scale: tuple[float, float] = (1.0, 1.0)
+) -> list[Augmentation]:
     """Augmentations of `count` examples.
 
     Args:
@@ -30,24 +38,31 @@ def draw_augmentation(random: np.random.Generator, count: int, flip: bool, shift
       count: how many.
       flip: mirror half of them.
       shift: pixels by which one may move, per axis.
+      scale: the least and the largest scale; their logarithms are drawn evenly, and with them where the crop lies.
     """
     flips = random.random(count) < 0.5
     shifts = random.integers(-shift, shift + 1, size=(count, 2))
-    return [Augmentation(flip and bool(f), (int(y), int(x))) for f, (y, x) in zip(flips, shifts, strict=True)]
+    scales = np.exp(random.uniform(math.log(scale[0]), math.log(scale[1]), count))
+    cuts = random.random((count, 2))
+    return [
+        Augmentation(flip and bool(f), (int(y), int(x)), float(s), (float(top), float(left)))
+        for f, (y, x), s, (top, left) in zip(flips, shifts, scales, cuts, strict=True)
+    ]
 
 
 def put_augmented(
     image: np.ndarray, label: np.ndarray, augmentation: Augmentation, into_image: np.ndarray, into_label: np.ndarray
 ) -> None:
-    """Puts an example, flipped and moved, into a padded one; what is moved beyond its borders is cut off.
+    """Puts an example, scaled, flipped, cut and moved, into a padded one; what is moved beyond its borders is cut off.
 
     Args:
-      image: [H, W, 3].
-      label: [H, W].
+      image: [H, W, 3]; uint8 where it is scaled.
+      label: [H, W], likewise.
       augmentation: what happens to both.
       into_image: [H', W', 3], full of padding; it is changed.
       into_label: [H', W'], full of void; it is changed.
     """
+    image, label = _scaled_and_cut(image, label, augmentation, into_label.shape)
     if augmentation.flip:
         image, label = image[:, ::-1], label[:, ::-1]
     (to_y, from_y), (to_x, from_x) = (
@@ -56,6 +71,23 @@ def put_augmented(
     )
     into_image[to_y, to_x] = image[from_y, from_x]
     into_label[to_y, to_x] = label[from_y, from_x]
+
+
+def _scaled_and_cut(
+    image: np.ndarray, label: np.ndarray, augmentation: Augmentation, crop: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the scaled example that is no larger than the crop; bilinear, the labels by nearest neighbour."""
+    size = [max(1, round(side * augmentation.scale)) for side in label.shape]
+    height, width = (min(side, most) for side, most in zip(size, crop, strict=True))
+    places = zip(size, (height, width), augmentation.cut, strict=True)
+    top, left = (round((side - kept) * cut) for side, kept, cut in places)
+    if augmentation.scale == 1:
+        region = slice(top, top + height), slice(left, left + width)
+        return image[region], label[region]
+    y, x = label.shape[0] / size[0], label.shape[1] / size[1]
+    box = (left * x, top * y, (left + width) * x, (top + height) * y)
+    scaled = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box)
+    return np.asarray(scaled), np.asarray(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST, box))
 
 
 def padded_batch(

@@ -16,6 +16,9 @@ from load_tf.randomness import generator
 LARGEST_RATIO = 10.0
 """A class that is predicted more than ten times too rarely, or not at all, is raised as if it were ten times."""
 
+GAIN = 0.5
+"""The share of the logarithm that a step takes, if nobody says otherwise."""
+
 
 def constants_step(confusion: np.ndarray, gain: float) -> np.ndarray:
     """How one step of the fit changes the constants.

@@ -1,6 +1,8 @@
 """Stage 1: cross-entropy training of what is not pre-trained, "up to a reasonable performance" (section 2)."""
 
 import dataclasses
+import math
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -12,9 +14,10 @@ from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.buffer import stream
 from load_tf.discriminator.grid import Size
-from load_tf.errors import check, check_number, check_whole
+from load_tf.errors import UserError, check, check_choice, check_number, check_whole
 from load_tf.randomness import generator
 from load_tf.segmentors.convention import OFFICIAL, Convention
+from load_tf.segmentors.folding import differentiable
 from load_tf.segmentors.labelling import upsample
 from load_tf.training.augmentation import draw_augmentation, padded_batch
 from load_tf.training.optimizers import apply_scaled, polynomial_decay
@@ -32,6 +35,15 @@ class StageOne:
       flip: mirror half of the images, drawn by key.
       shift: pixels by which an image may move, per axis, drawn by key; what it uncovers is padding.
       clip_norm: the largest norm of all gradients together; it bounds the first steps from random weights.
+      optimizer: "sgd", or "adamw" for networks that begin with the weights of another task.
+      weight_decay: AdamW's, taken off each weight in proportion to the rate.
+      scale: the least and the largest number by which an image's sides are multiplied, drawn by key; what is then
+        larger than the crop is cut at a place drawn by key, what is smaller is padded.
+      crop: height and width of the part of an image that a step is made with; None: the experiment's crop.
+      batch_norm: "batch": statistics are those of the batch, and the moving averages move; "moving": the averages
+        stand, which pre-trained networks and those with folded batch norm need.
+      calibrate: steps of a fit of class constants to D_t's class proportions (`ClassConstants`), kept in the bias of
+        the logits, after the training, or for a pre-trained segmentor in its place; 0: none. Nothing is chosen by it.
     """
 
     epochs: int = 30
@@ -41,12 +53,51 @@ class StageOne:
     flip: bool = True
     shift: int = 0
     clip_norm: float = 5.0
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    weight_decay: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    crop: Size | None = None
+    batch_norm: Literal["batch", "moving"] = "batch"
+    calibrate: int = 0
 
     def __post_init__(self) -> None:
         check_whole(self, "epochs", "batch_size")
         check_whole(self, "shift", least=0, expected="a whole number of pixels, at least 0")
         check(self, "momentum", allowed=lambda value: 0 <= value < 1, expected="a number in [0, 1)")
         check_number(self, "learning_rate", "clip_norm")
+        check_number(self, "weight_decay", zero=True)
+        check_choice(self, "optimizer", "sgd", "adamw")
+        check_choice(self, "batch_norm", "batch", "moving")
+        check_whole(self, "calibrate", least=0, expected="a whole number of steps, at least 0")
+        check(self, "scale", allowed=_is_range, expected="two numbers above 0, the least and the largest scale")
+        check(self, "crop", allowed=_is_size, expected="None or a height and a width above 0")
+        object.__setattr__(self, "scale", tuple(map(float, self.scale)))
+        if self.crop is not None:
+            object.__setattr__(self, "crop", tuple(self.crop))
+        if self.weight_decay and self.optimizer == "sgd":
+            raise UserError(
+                f"StageOne.weight_decay is {self.weight_decay}, but optimizer is 'sgd', which has none; expected 0, or "
+                "optimizer = 'adamw'."
+            )
+
+    def make_optimizer(self, total_steps: int) -> keras.optimizers.Optimizer:
+        """The optimizer, whose rate falls to 0 over `total_steps`."""
+        rate = polynomial_decay(self.learning_rate, total_steps)
+        if self.optimizer == "sgd":
+            return keras.optimizers.SGD(rate, self.momentum, global_clipnorm=self.clip_norm, name="cross_entropy")
+        return keras.optimizers.AdamW(
+            rate, weight_decay=self.weight_decay, global_clipnorm=self.clip_norm, name="cross_entropy"
+        )
+
+
+def _is_range(values: Any) -> bool:
+    numbers = isinstance(values, tuple | list) and all(isinstance(value, int | float) for value in values)
+    return numbers and len(values) == 2 and 0 < values[0] <= values[1] < math.inf
+
+
+def _is_size(values: Any) -> bool:
+    whole = isinstance(values, tuple | list) and all(isinstance(value, int) and value > 0 for value in values)
+    return values is None or (whole and len(values) == 2)
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL) -> tf.Tensor:
@@ -73,7 +124,7 @@ def pixels_seen(labels: tf.Tensor) -> tf.Tensor:
 
 
 class CrossEntropyTrainer(orbit.StandardTrainer):
-    """Trains a segmentor by cross-entropy, batch statistics moving; `train` returns the mean `loss` per pixel."""
+    """Trains a segmentor by cross-entropy; `train` returns the mean `loss` per pixel."""
 
     def __init__(
         self,
@@ -95,15 +146,12 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
         self.segmentor, self.strategy, self.convention = segmentor, strategy, convention
         self.parts = Parts(strategy)
+        self.statistics_move = settings.batch_norm == "batch"
+        self.forward = segmentor if self.statistics_move else differentiable(segmentor)
         synchronize_batch_norm([segmentor], strategy)
         with strategy.scope():
             self.loss_scale = LossScale.where_needed([segmentor], "cross_entropy")
-            self.optimizer = keras.optimizers.SGD(
-                polynomial_decay(settings.learning_rate, total_steps),
-                momentum=settings.momentum,
-                global_clipnorm=settings.clip_norm,
-                name="cross_entropy",
-            )
+            self.optimizer = settings.make_optimizer(total_steps)
             self.optimizer.build(segmentor.trainable_variables)
             take_global_gradients(self.optimizer)
             self._loss = tf.Variable(0.0, trainable=False, name="cross_entropy")
@@ -134,7 +182,7 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
         """The global batch's gradients, and this replica's share of its loss."""
         variables = [v.value for v in self.segmentor.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
-            logits = tf.cast(self.segmentor(batch["images"], training=True), tf.float32)
+            logits = tf.cast(self.forward(batch["images"], training=self.statistics_move), tf.float32)
             total = cross_entropy(logits, batch["labels"], self.convention)
             # A batch of nothing but void has no pixels: 0 / 0 would make every weight NaN.
             loss = self.parts.counted(tf.math.divide_no_nan(total, batch["pixels"]), batch)
@@ -158,8 +206,8 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
 
     Args:
       split: D_t.
-      settings: batch size, flip and shift.
-      crop: the padded height and width.
+      settings: batch size and augmentation.
+      crop: the padded height and width, where the settings have none of their own.
       seed: with the epoch the key.
       epoch: counted from 0.
 
@@ -168,7 +216,8 @@ def cross_entropy_batches(split: Split, settings: StageOne, crop: Size, seed: in
     """
     random = generator(seed, "stage 1", epoch)
     order = random.permutation(len(split))
-    drawn = draw_augmentation(random, len(split), settings.flip, settings.shift)
+    drawn = draw_augmentation(random, len(split), settings.flip, settings.shift, settings.scale)
+    crop = settings.crop or crop
     size = min(settings.batch_size, len(split))
 
     def batch(start: int) -> tuple[np.ndarray, ...]:

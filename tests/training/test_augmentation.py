@@ -37,11 +37,13 @@ def grid(split: ExampleList) -> GridExamples:
 def by_hand(example: Example, one: Augmentation) -> tuple[np.ndarray, np.ndarray]:
     """Pixel by pixel."""
     image, label = np.full((*CROP, 3), 127.5, np.float32), np.full(CROP, 255, np.uint8)
-    height, width = example.label.shape
+    height, width = (min(side, most) for side, most in zip(example.label.shape, CROP, strict=True))
+    top = round((example.label.shape[0] - height) * one.cut[0])
+    left = round((example.label.shape[1] - width) * one.cut[1])
     for y, x in np.ndindex(height, width):
         to_y, to_x = y + one.shift[0], (width - 1 - x if one.flip else x) + one.shift[1]
         if 0 <= to_y < CROP[0] and 0 <= to_x < CROP[1]:
-            image[to_y, to_x], label[to_y, to_x] = example.image[y, x], example.label[y, x]
+            image[to_y, to_x], label[to_y, to_x] = example.image[top + y, left + x], example.label[top + y, left + x]
     return image, label
 
 

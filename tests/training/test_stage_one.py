@@ -178,6 +178,38 @@ def test_batch_norm_statistics_move(split: ExampleList) -> None:
     np.testing.assert_allclose(norm.moving_variance.numpy(), 0.8 + 0.2 * seen.var(axis=(0, 1, 2)), rtol=1e-3)
 
 
+def test_two_updates_of_adamw_with_statistics_that_stand(split: ExampleList) -> None:
+    """Adam with decoupled decay, clipped by the norm of all gradients; the network as it is at inference."""
+    chosen = {"learning_rate": 0.01, "batch_size": 4, "optimizer": "adamw", "weight_decay": 0.5, "batch_norm": "moving"}
+    ours, theirs = make_trainer(8, clip_norm=0.05, **chosen), small_segmentor()
+    dataset = cross_entropy_batches(split, StageOne(batch_size=4), CROP, 0, 0)
+    train(ours, dataset)
+    first, second = ([np.zeros(v.shape) for v in theirs.trainable_variables] for _ in range(2))
+    for step, batch in enumerate(dataset):
+        labels = batch["labels"].numpy()
+        with tf.GradientTape() as tape:
+            full = tf.raw_ops.ResizeBilinear(images=theirs(batch["images"]), size=CROP, align_corners=True)
+            log_p = tf.boolean_mask(tf.nn.log_softmax(full), labels != 255)
+            value = -tf.reduce_mean(tf.gather(log_p, labels[labels != 255].astype(int), batch_dims=1))
+        gradients = tape.gradient(value, [v.value for v in theirs.trainable_variables])
+        norm = float(tf.linalg.global_norm(gradients))
+        assert norm > 0.05
+        rate = 0.01 * (1 - step / 8) ** 0.9
+        for variable, m, v, g in zip(theirs.trainable_variables, first, second, gradients, strict=True):
+            g = g.numpy().astype(np.float64) * 0.05 / norm
+            m += 0.1 * (g - m)
+            v += 0.001 * (g**2 - v)
+            # Kingma and Ba's efficient order, whose epsilon stands beside the uncorrected root.
+            corrected = np.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
+            adam = corrected * m / (np.sqrt(v) + 1e-7)
+            variable.assign((variable.numpy() * (1 - 0.5 * rate) - rate * adam).astype(np.float32))
+    for got, expected in zip(ours.segmentor.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=2e-4)
+    norm_layer, at_first = ours.segmentor.get_layer("bn"), small_segmentor().get_layer("bn")
+    np.testing.assert_array_equal(norm_layer.moving_mean.numpy(), at_first.moving_mean.numpy())
+    np.testing.assert_array_equal(norm_layer.moving_variance.numpy(), at_first.moving_variance.numpy())
+
+
 def test_training_learns(split: ExampleList) -> None:
     """A few epochs bring the loss below log 4 = 1.39, what a guess among four labels costs."""
     settings = StageOne(batch_size=4, learning_rate=0.2)

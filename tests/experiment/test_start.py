@@ -1,0 +1,92 @@
+"""Class constants are part of the start: fitted once, kept in the logits' bias, and told in the journal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from load_tf.storage.run_directory import arrays_of_run, run_holds
+from tests.tiny import Tiny
+
+CALIBRATED = ("--gin_param=experiment.method=@Baseline()", "--gin_param=StageOne.calibrate=3")
+
+
+@pytest.fixture(name="tiny", scope="module")
+def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return Tiny(tmp_path_factory.mktemp("start"))
+
+
+@pytest.fixture(name="calibrated", scope="module")
+def _calibrated(tiny: Tiny) -> Path:
+    return ended(tiny, "calibrated", *CALIBRATED)
+
+
+def ended(tiny: Tiny, name: str, *flags: str) -> Path:
+    """A run that has come to its end."""
+    done = tiny.run(tiny.folder / name, *flags)
+    assert done.returncode == 0, done.stderr
+    (tiny.folder / f"{name}.txt").write_text(done.stdout)
+    return tiny.folder / name
+
+
+def events(run: Path, name: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
+    return [event for event in found if event["event"] == name]
+
+
+def assert_equal(run: Path, other: Path) -> None:
+    ours, theirs = arrays_of_run(run, "baseline"), arrays_of_run(other, "baseline")
+    assert ours.keys() == theirs.keys()
+    for name, values in ours.items():
+        np.testing.assert_array_equal(values, theirs[name])
+
+
+def test_constants_are_added_to_the_best_epochs_bias(tiny: Tiny, calibrated: Path) -> None:
+    plain = ended(tiny, "plain", CALIBRATED[0])
+    assert not run_holds(plain, "calibration") and not events(plain, "calibrated")
+    before, after = arrays_of_run(plain, "baseline"), arrays_of_run(calibrated, "baseline")
+    (changed,) = [name for name in before if (before[name] != after[name]).any()]
+    assert changed.endswith("conv3/bias")
+    constants = arrays_of_run(calibrated, "calibration")["constants"]
+    np.testing.assert_array_equal(after[changed] - before[changed], constants)
+    (event,) = events(calibrated, "calibrated")
+    np.testing.assert_allclose(event["constants"], constants)
+    assert event["steps"] == 3 and 0 < event["class_gap"] < 1
+    assert event["miou_before"] == events(plain, "start")[0]["miou"]
+    assert event["miou"] == events(calibrated, "start")[0]["miou"] != event["miou_before"]
+    assert "class constants fitted to D_t in 3 steps: hold-out mIoU" in (tiny.folder / "calibrated.txt").read_text()
+
+
+def test_a_run_that_starts_from_it_does_not_fit_again(tiny: Tiny, calibrated: Path) -> None:
+    after = ended(tiny, "after", *CALIBRATED, f"--gin_param=experiment.start_from='{calibrated}'")
+    assert not events(after, "calibrated")
+    assert_equal(after, calibrated)
+    # Nor does one that starts from that one: what is known of a start is handed on.
+    third = ended(tiny, "third", *CALIBRATED, f"--gin_param=experiment.start_from='{after}'")
+    assert_equal(third, calibrated)
+
+
+def test_one_that_starts_from_an_uncalibrated_run_fits(tiny: Tiny, calibrated: Path) -> None:
+    plain = tiny.folder / "plain"
+    if not plain.is_dir():
+        ended(tiny, "plain", CALIBRATED[0])
+    later = ended(tiny, "later", *CALIBRATED, f"--gin_param=experiment.start_from='{plain}'")
+    assert_equal(later, calibrated)
+
+
+def test_a_kill_while_it_is_fitted_leaves_no_trace(tiny: Tiny, calibrated: Path) -> None:
+    """Two commits end the epochs; the third is the baseline's."""
+    name = tiny.folder / "killed"
+    killed = tiny.run(name, *CALIBRATED, kill="state.json@3:before")
+    assert killed.returncode == -9 and not run_holds(name, "baseline")
+    ended(tiny, "killed", *CALIBRATED)
+    assert_equal(name, calibrated)
+    assert events(name, "calibrated") == events(calibrated, "calibrated")
+
+
+def test_a_pretrained_segmentor_is_calibrated(tiny: Tiny) -> None:
+    found = ended(tiny, "pretrained", *CALIBRATED, "--gin_param=keras_model.pretrained=True")
+    (event,) = events(found, "calibrated")
+    assert not events(found, "stage_one") and np.abs(event["constants"]).max() > 0.1
