@@ -83,7 +83,8 @@ class Judge:
             began = time.monotonic()
             drawn = draw(len(truth), len(maps), self._seed, cycle, progress.epoch)
             self.trainer.train_dataset = batches(
-                truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch, place=place
+                truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch, place=place,
+                mix=settings.mix,
             )
             steps = -(-len(drawn.image) // settings.batch_size)
             trained = self.trainer.train(tf.constant(steps))

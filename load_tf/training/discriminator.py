@@ -57,6 +57,7 @@ class DiscriminatorTraining:
     first_max_epochs: int | None = None
     keep_weights: bool = True
     agreement_batches: int = 4
+    mix: Literal["none", "regions", "soft"] = "none"
 
     def __post_init__(self) -> None:
         check_choice(self, "optimizer", "adagrad", "adam")
@@ -223,6 +224,9 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         maps = batch["maps"]
         if not maps.dtype.is_floating:
             maps = one_hot(maps, self.num_classes)
+        if "share" in batch:
+            share = batch["share"][..., None]
+            maps = share * one_hot(batch["truth"], self.num_classes) + (1 - share) * maps
         return self.discriminator.inputs(batch["images"], maps)
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
