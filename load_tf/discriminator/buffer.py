@@ -104,6 +104,16 @@ def right_places(maps: np.ndarray, truth: np.ndarray, place: int) -> tuple[np.nd
         return padded.reshape(-1, rows, place, columns, place).sum(axis=(2, 4))
 
     seen, wrong = counted(visible), counted((maps != truth) & visible)
+    import os
+
+    if os.environ.get("SHARE"):
+        there = (seen > 0).astype(np.float64)
+        target = there * (1 - wrong / np.maximum(seen, 1))
+        one, zero = target, there - target
+        one = one * (target.size / 2 / max(one.sum(), 1e-6))
+        zero = zero * (target.size / 2 / max(zero.sum(), 1e-6))
+        weights = one + zero
+        return (one / np.maximum(weights, 1e-9)).astype(np.float32), weights.astype(np.float32)
     right = (wrong == 0) & (seen > 0)
     fake = (wrong >= WRONG_FROM * seen) & (seen > 0)
     kinds = [kind for kind in (right, fake) if kind.any()]

@@ -17,7 +17,7 @@ from load_tf.segmentors.folding import differentiable
 _WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 """Channels behind each of MobileNet's blocks, at alpha 1."""
 
-_BLOCKS = {8: 5, 16: 11}
+_BLOCKS = {4: 3, 8: 5, 16: 11}
 """By stride the last of these blocks that has it."""
 
 
@@ -50,7 +50,26 @@ def build(settings: Discriminator, num_classes: int, seed: int) -> "MobileNetDis
     if settings.weights is not None:
         inflate(body, settings, num_classes)
         head.kernel.assign(keras.ops.zeros_like(head.kernel))
+    if settings.group_norm:
+        body = _with_group_norm(body, settings.group_norm)
     return MobileNetDiscriminator(body, head, settings)
+
+
+def _with_group_norm(body: keras.Model, groups: int) -> keras.Model:
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return keras.layers.GroupNormalization(groups, epsilon=layer.epsilon, name=layer.name)
+        return layer.__class__.from_config(layer.get_config())
+
+    made = keras.models.clone_model(body, clone_function=clone)
+    for old, new in zip(body.layers, made.layers, strict=True):
+        if isinstance(old, keras.layers.BatchNormalization):
+            new.gamma.assign(old.gamma)
+            new.beta.assign(old.beta)
+        else:
+            for a, b in zip(old.weights, new.weights, strict=True):
+                b.assign(a)
+    return made
 
 
 def numbers(settings: Discriminator, num_classes: int) -> tuple[int, int]:

@@ -52,6 +52,7 @@ class Discriminator:
     verdict: Literal["map", "place"] = "map"
     stride: int = 8
     asks: Literal["real", "right here"] = "real"
+    group_norm: int = 0
 
     def __post_init__(self) -> None:
         if self.input_size < 32:
@@ -69,7 +70,7 @@ class Discriminator:
             if getattr(self, name) not in choices:
                 found, expected = getattr(self, name), ", ".join(map(repr, choices))
                 raise UserError(f"Discriminator.{name} is {found!r}; expected one of {expected}.")
-        check(self, "stride", allowed=lambda value: value in (8, 16), expected="8 or 16")
+        check(self, "stride", allowed=lambda value: value in (4, 8, 16), expected="8 or 16")
         if self.verdict == "place" and self.input_size % self.stride:
             raise UserError(
                 f"Discriminator.input_size is {self.input_size}, and verdict is 'place'; expected a multiple of the "

@@ -32,7 +32,8 @@ class DiscriminatorTraining:
       initial_accumulator: what Adagrad's sums of squared gradients start from, at least 0; Keras has 0.1. As long as a
         weight's sum is small beside it, a step is SGD's with a rate of `learning_rate / sqrt(initial_accumulator)`.
       union: the literal union of all maps, in place of pairs.
-      sufficient_accuracy: pair accuracy on the hold-out at which training stops; the epoch that has it is kept.
+      sufficient_accuracy: pair accuracy on the hold-out at which training stops; the epoch that has it is kept. Of a
+        discriminator that is asked about places it is `place_auc`, here and in `monitor`.
       monitor: how the best epoch is chosen on the hold-out where none is sufficient: by the lowest "loss", or by the
         highest "pair_accuracy" (of equal ones the lowest loss). The loss also counts logits that are off for both maps
         of an image, so with few training images it can rise while the ranking, which the segmentor learns from, still
@@ -58,6 +59,9 @@ class DiscriminatorTraining:
     keep_weights: bool = True
     agreement_batches: int = 4
     mix: Literal["none", "regions", "soft"] = "none"
+    r1: float = 0.0
+    smoothing: float = 0.0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice(self, "optimizer", "adagrad", "adam")
@@ -91,10 +95,10 @@ class DiscriminatorTraining:
         """What the best epoch has the least of: first of all it must be accurate enough.
 
         Args:
-          measured: `loss` and `pair_accuracy` on the hold-out.
+          measured: on the hold-out, by `DiscriminatorTrainer`.
         """
-        loss, pairs = measured["loss"], measured["pair_accuracy"]
-        return pairs < self.sufficient_accuracy, loss if self.monitor == "loss" else -pairs, loss
+        loss, right = measured["loss"], accuracy(measured)
+        return right < self.sufficient_accuracy, loss if self.monitor == "loss" else -right, loss
 
 
 @dataclasses.dataclass
@@ -127,16 +131,18 @@ class DiscriminatorProgress:
         return True
 
     def kept_for(self, settings: DiscriminatorTraining) -> str:
-        """What the best epoch is the best by: "sufficient_accuracy", "loss" or "pair_accuracy"."""
-        sufficient = self.best_measures["pair_accuracy"] >= settings.sufficient_accuracy
-        return "sufficient_accuracy" if sufficient else settings.monitor
+        """What the best epoch is the best by: "sufficient_accuracy", "loss", "pair_accuracy" or "place_auc"."""
+        if accuracy(self.best_measures) >= settings.sufficient_accuracy:
+            return "sufficient_accuracy"
+        places = settings.monitor == "pair_accuracy" and "place_auc" in self.best_measures
+        return "place_auc" if places else settings.monitor
 
-    def is_over(self, settings: DiscriminatorTraining, pair_accuracy: float) -> str | None:
-        """Why training stops after this epoch, or None."""
+    def is_over(self, settings: DiscriminatorTraining, measured: dict[str, float]) -> str | None:
+        """Why training stops after this epoch, which measured that on the hold-out, or None."""
         limit = settings.max_epochs
         if self.cycle == 0 and settings.first_max_epochs is not None:
             limit = settings.first_max_epochs
-        if pair_accuracy >= settings.sufficient_accuracy:
+        if accuracy(measured) >= settings.sufficient_accuracy:
             return "sufficient_accuracy"
         if self.epoch - self.best_epoch >= settings.patience:
             return "not_improving"
@@ -149,8 +155,8 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
     `train` runs the steps of an epoch and returns the mean `loss`; `evaluate` measures the hold-out in inference mode,
     as the adversarial step uses the network, and returns `loss`, `real_accuracy`, `fake_accuracy`, `pair_accuracy` (how
     often the real map of an image has the higher logit) and `margin` (mean difference of the two logits). Of a
-    discriminator that is asked about places, also `place_auc`: how often it gives a right place of a generated map the
-    higher logit than a wrong one.
+    discriminator that is asked about places the loss is that of the places, and `place_auc` is how often it gives a
+    right place of a generated map the higher logit than a wrong one.
     """
 
     def __init__(
@@ -220,8 +226,13 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         self._loss.assign_add(loss)
         self._maps.assign_add(count)
 
-    def _inputs(self, batch: Batch) -> tf.Tensor:
+    def _inputs(self, batch: Batch, noisy: bool = False) -> tf.Tensor:
         maps = batch["maps"]
+        if noisy and self.settings.noise:
+            key, other = tf.unstack(tf.random.experimental.stateless_split(batch["key"], 2))
+            random = tf.cast(tf.random.stateless_uniform(tf.shape(maps), other, 0, self.num_classes, tf.int32), tf.uint8)
+            hit = (tf.random.stateless_uniform(tf.shape(maps), key) < self.settings.noise) & (maps != 255)
+            maps = tf.where(hit, random, maps)
         if not maps.dtype.is_floating:
             maps = one_hot(maps, self.num_classes)
         if "share" in batch:
@@ -234,15 +245,24 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         place = BatchSlice(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         variables = [v.value for v in self.discriminator.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
-            logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"], place=place)
-            logits = tf.cast(logits, tf.float32)
+            shown = self._inputs(batch, noisy=True)
+            with tf.GradientTape() as inner:
+                inner.watch(shown)
+                logits = self.discriminator(shown, training=True, dropout_key=batch["key"], place=place)
+                logits = tf.cast(logits, tf.float32)
+                summed = tf.reduce_sum(per_map(logits) * batch["real"])
+            penalty = 0.0
+            if self.settings.r1:
+                slopes = inner.gradient(summed, shown)
+                penalty = self.settings.r1 / 2 * tf.reduce_sum(slopes**2) / tf.maximum(tf.reduce_sum(batch["real"]), 1.0)
             if "right" in batch:
-                losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["right"], logits) * batch["place_weights"]
+                soft = batch["right"] * (1 - self.settings.smoothing)
+                losses = tf.nn.sigmoid_cross_entropy_with_logits(soft, logits) * batch["place_weights"]
             else:
-                real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
+                real = tf.reshape(batch["real"] * (1 - self.settings.smoothing), [-1] + [1] * (len(logits.shape) - 1))
                 losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
             total = self.parts.counted(tf.reduce_sum(per_map(losses) * batch["weights"]), batch)
-            loss = total / tf.cast(batch["rows"], tf.float32)
+            loss = total / tf.cast(batch["rows"], tf.float32) + penalty
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
         gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables))
         if self.loss_scale:
@@ -273,7 +293,19 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         if "right" in found:
             counted = (found["place_weights"] > 0) & (real == 0)[:, None, None]
             measured["place_auc"] = area_under_curve(found["places"][counted], found["right"][counted] == 1)
+            measured["loss"] = float(np.mean(place_losses(found["right"], found["places"]) * found["place_weights"]))
         return measured
+
+
+def place_losses(right: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of logits [...] with `right` [...], the share of "yes"."""
+    exact = logits.astype(np.float64)
+    return right * np.logaddexp(0, -exact) + (1 - right) * np.logaddexp(0, exact)
+
+
+def accuracy(measured: dict[str, float]) -> float:
+    """The share of what the discriminator has to rank that it ranks right: places where it is asked about them, or pairs."""
+    return measured.get("place_auc", measured["pair_accuracy"])
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:
