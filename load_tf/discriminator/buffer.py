@@ -7,7 +7,7 @@ checksum; after a restart those in memory are views of what was read from there.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -104,41 +104,11 @@ def right_places(maps: np.ndarray, truth: np.ndarray, place: int) -> tuple[np.nd
         return padded.reshape(-1, rows, place, columns, place).sum(axis=(2, 4))
 
     seen, wrong = counted(visible), counted((maps != truth) & visible)
-    import os
-
-    if os.environ.get("SHARE"):
-        there = (seen > 0).astype(np.float64)
-        target = there * (1 - wrong / np.maximum(seen, 1))
-        one, zero = target, there - target
-        one = one * (target.size / 2 / max(one.sum(), 1e-6))
-        zero = zero * (target.size / 2 / max(zero.sum(), 1e-6))
-        weights = one + zero
-        return (one / np.maximum(weights, 1e-9)).astype(np.float32), weights.astype(np.float32)
     right = (wrong == 0) & (seen > 0)
     fake = (wrong >= WRONG_FROM * seen) & (seen > 0)
     kinds = [kind for kind in (right, fake) if kind.any()]
     weights = sum(kind * (right.size / len(kinds) / kind.sum()) for kind in kinds) if kinds else np.zeros(right.shape)
     return right.astype(np.float32), np.asarray(weights, np.float32)
-
-
-Mix = Literal["none", "regions", "soft"]
-
-
-CELL = int(__import__("os").environ.get("MIX_CELL", "4"))
-HALF = float(__import__("os").environ.get("MIX_HALF", "0.5"))
-
-
-def draw_shares(random: np.random.Generator, count: int, places: int, mix: Mix) -> np.ndarray:
-    """How much of the truth every place of some generated maps is given: float32 [count, places, places] in [0, 1]."""
-    cells = -(-places // CELL) + 1
-    share = random.random((count, cells, cells))
-    kept = random.random((count, cells, cells)) < HALF
-    if mix == "regions":
-        share = np.ones_like(share)
-    share[kept] = 0
-    share = np.repeat(np.repeat(share, CELL, 1), CELL, 2)
-    top, left = random.integers(0, CELL, 2)
-    return share[:, top : top + places, left : left + places].astype(np.float32)
 
 
 def batches(
@@ -149,7 +119,6 @@ def batches(
     seed: int,
     *purpose: int | str,
     place: int | None = None,
-    mix: Mix = "none",
 ) -> tf.data.Dataset:
     """The discriminator's batches, in the order of the draw.
 
@@ -160,13 +129,11 @@ def batches(
       batch_size: maps in a batch; the last one of an epoch may be smaller.
       seed: with `purpose` the key of the dropout.
       place: for a discriminator that is asked "right here": points of a place along each axis.
-      mix: how the generated maps are mixed with the true ones, with `place` alone.
 
     Returns:
       Elements with `images` uint8 [B, G, G, 3], `maps` uint8 [B, G, G] (void where the truth is), `real` float32 [B]
       (1 for ground truth), `weights` float32 [B], `key` int32 [2]; with `place` also `right` and `place_weights`
-      float32 [B, g, g], of `right_places`; with mix "soft" also `truth` uint8 [B, G, G], and its `share` float32 [B, G,
-      G] in what is to be shown.
+      float32 [B, g, g], of `right_places`.
     """
 
     def batch(start: int) -> tuple[np.ndarray, ...]:
@@ -185,18 +152,7 @@ def batches(
         if place is None:
             return found
         truth[flip] = truth[flip, :, ::-1]
-        if mix == "none":
-            return *found, *right_places(maps, truth, place)
-        random = generator(seed, "mix", *purpose, start)
-        share = draw_shares(random, len(maps), -(-grid // place), mix)
-        if mix == "regions":
-            taken = np.repeat(np.repeat(share, place, 1), place, 2)[:, :grid, :grid] > 0
-            np.copyto(maps, truth, where=taken)
-            return *found, *right_places(maps, truth, place)
-        right, weights = right_places(maps, truth, place)
-        right = np.where(right == 1, 1, share).astype(np.float32)
-        spread = np.repeat(np.repeat(share, place, 1), place, 2)[:, :grid, :grid]
-        return *found, right, weights, truth, spread
+        return *found, *right_places(maps, truth, place)
 
     grid = examples.images.shape[1]
     specification = (
@@ -206,9 +162,8 @@ def batches(
         tf.TensorSpec([None], tf.float32),
         tf.TensorSpec([2], tf.int32),
         *([tf.TensorSpec([None, -(-grid // place), -(-grid // place)], tf.float32)] * 2 if place else []),
-        *([tf.TensorSpec([None, grid, grid], kind) for kind in (tf.uint8, tf.float32)] if mix == "soft" else []),
     )
-    names = ("images", "maps", "real", "weights", "key", "right", "place_weights", "truth", "share")
+    names = ("images", "maps", "real", "weights", "key", "right", "place_weights")
     starts = range(0, len(draw.image), batch_size)
     return stream(batch, starts, specification).map(lambda *values: dict(zip(names, values, strict=False)))
 

@@ -50,26 +50,7 @@ def build(settings: Discriminator, num_classes: int, seed: int) -> "MobileNetDis
     if settings.weights is not None:
         inflate(body, settings, num_classes)
         head.kernel.assign(keras.ops.zeros_like(head.kernel))
-    if settings.group_norm:
-        body = _with_group_norm(body, settings.group_norm)
     return MobileNetDiscriminator(body, head, settings)
-
-
-def _with_group_norm(body: keras.Model, groups: int) -> keras.Model:
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return keras.layers.GroupNormalization(groups, epsilon=layer.epsilon, name=layer.name)
-        return layer.__class__.from_config(layer.get_config())
-
-    made = keras.models.clone_model(body, clone_function=clone)
-    for old, new in zip(body.layers, made.layers, strict=True):
-        if isinstance(old, keras.layers.BatchNormalization):
-            new.gamma.assign(old.gamma)
-            new.beta.assign(old.beta)
-        else:
-            for a, b in zip(old.weights, new.weights, strict=True):
-                b.assign(a)
-    return made
 
 
 def numbers(settings: Discriminator, num_classes: int) -> tuple[int, int]:

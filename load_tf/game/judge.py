@@ -83,8 +83,7 @@ class Judge:
             began = time.monotonic()
             drawn = draw(len(truth), len(maps), self._seed, cycle, progress.epoch)
             self.trainer.train_dataset = batches(
-                truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch, place=place,
-                mix=settings.mix,
+                truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch, place=place
             )
             steps = -(-len(drawn.image) // settings.batch_size)
             trained = self.trainer.train(tf.constant(steps))

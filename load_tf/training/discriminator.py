@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
-from load_tf.discriminator.conditioning import BatchSlice, one_hot
+from load_tf.discriminator.conditioning import BatchSlice, one_hot, with_noise
 from load_tf.errors import check, check_choice, check_number, check_whole
 from load_tf.training.optimizers import apply_scaled
 
@@ -44,6 +44,8 @@ class DiscriminatorTraining:
       keep_weights: True: training goes on from the weights and accumulators of the cycle before. False: it starts anew.
       agreement_batches: batches of the updates to come whose gradients are compared before each cycle
         (`load_tf.training.direction`), 2 or more; 0: it is not measured. Each costs a step of the segmentor.
+      noise: share of the points of every map, real or fake, whose class is drawn at random in the discriminator's
+        training (instance noise, Sønderby et al. 2017), in [0, 1). What it is asked about stays as it is.
     """
 
     batch_size: int = 16
@@ -58,9 +60,6 @@ class DiscriminatorTraining:
     first_max_epochs: int | None = None
     keep_weights: bool = True
     agreement_batches: int = 4
-    mix: Literal["none", "regions", "soft"] = "none"
-    r1: float = 0.0
-    smoothing: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -74,6 +73,7 @@ class DiscriminatorTraining:
             expected="a finite number of at least 0",
         )
         check_number(self, "sufficient_accuracy", zero=True)
+        check(self, "noise", allowed=lambda value: 0 <= value < 1, expected="a share in [0, 1)")
         check_whole(self, "batch_size", "patience", "max_epochs")
         if self.first_max_epochs is not None:
             check_whole(self, "first_max_epochs", expected="None or a whole number above 0")
@@ -226,43 +226,29 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         self._loss.assign_add(loss)
         self._maps.assign_add(count)
 
-    def _inputs(self, batch: Batch, noisy: bool = False) -> tf.Tensor:
+    def _one_hot_maps(self, batch: Batch) -> tf.Tensor:
+        """float32 [n, G, G, K]."""
         maps = batch["maps"]
-        if noisy and self.settings.noise:
-            key, other = tf.unstack(tf.random.experimental.stateless_split(batch["key"], 2))
-            random = tf.cast(tf.random.stateless_uniform(tf.shape(maps), other, 0, self.num_classes, tf.int32), tf.uint8)
-            hit = (tf.random.stateless_uniform(tf.shape(maps), key) < self.settings.noise) & (maps != 255)
-            maps = tf.where(hit, random, maps)
-        if not maps.dtype.is_floating:
-            maps = one_hot(maps, self.num_classes)
-        if "share" in batch:
-            share = batch["share"][..., None]
-            maps = share * one_hot(batch["truth"], self.num_classes) + (1 - share) * maps
-        return self.discriminator.inputs(batch["images"], maps)
+        return maps if maps.dtype.is_floating else one_hot(maps, self.num_classes)
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The global batch's gradients; float32 [2], the sum of the losses of this replica's maps, and their number."""
         place = BatchSlice(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         variables = [v.value for v in self.discriminator.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
-            shown = self._inputs(batch, noisy=True)
-            with tf.GradientTape() as inner:
-                inner.watch(shown)
-                logits = self.discriminator(shown, training=True, dropout_key=batch["key"], place=place)
-                logits = tf.cast(logits, tf.float32)
-                summed = tf.reduce_sum(per_map(logits) * batch["real"])
-            penalty = 0.0
-            if self.settings.r1:
-                slopes = inner.gradient(summed, shown)
-                penalty = self.settings.r1 / 2 * tf.reduce_sum(slopes**2) / tf.maximum(tf.reduce_sum(batch["real"]), 1.0)
+            maps = self._one_hot_maps(batch)
+            if self.settings.noise:
+                maps = with_noise(maps, self.settings.noise, batch["key"], place)
+            inputs = self.discriminator.inputs(batch["images"], maps)
+            logits = self.discriminator(inputs, training=True, dropout_key=batch["key"], place=place)
+            logits = tf.cast(logits, tf.float32)
             if "right" in batch:
-                soft = batch["right"] * (1 - self.settings.smoothing)
-                losses = tf.nn.sigmoid_cross_entropy_with_logits(soft, logits) * batch["place_weights"]
+                losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["right"], logits) * batch["place_weights"]
             else:
-                real = tf.reshape(batch["real"] * (1 - self.settings.smoothing), [-1] + [1] * (len(logits.shape) - 1))
+                real = tf.reshape(batch["real"], [-1] + [1] * (len(logits.shape) - 1))
                 losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(real, tf.shape(logits)), logits)
             total = self.parts.counted(tf.reduce_sum(per_map(losses) * batch["weights"]), batch)
-            loss = total / tf.cast(batch["rows"], tf.float32) + penalty
+            loss = total / tf.cast(batch["rows"], tf.float32)
             scaled = self.loss_scale.scale(loss) if self.loss_scale else loss
         gradients = self.parts.add_up(self.parts.gradients(tape, scaled, variables))
         if self.loss_scale:
@@ -277,7 +263,8 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     def eval_step(self, iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
         batch = next(iterator)
-        logits = self.discriminator(self._inputs(batch), training=False)
+        inputs = self.discriminator.inputs(batch["images"], self._one_hot_maps(batch))
+        logits = self.discriminator(inputs, training=False)
         places = {"right": batch["right"], "place_weights": batch["place_weights"]} if "right" in batch else {}
         return {"real": batch["real"], "logits": per_map(logits), **places, **({"places": logits} if places else {})}
 
@@ -304,7 +291,7 @@ def place_losses(right: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def accuracy(measured: dict[str, float]) -> float:
-    """The share of what the discriminator has to rank that it ranks right: places where it is asked about them, or pairs."""
+    """How much of what the discriminator has to rank it ranks right: places where it is asked about them, or pairs."""
     return measured.get("place_auc", measured["pair_accuracy"])
 
 

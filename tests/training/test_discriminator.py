@@ -298,7 +298,10 @@ def test_asked_about_places_it_is_they_that_decide() -> None:
     """Its pairs and theirs differ: most places of a generated map are right."""
     settings = DiscriminatorTraining(monitor="pair_accuracy", sufficient_accuracy=0.9, max_epochs=9)
     progress = DiscriminatorProgress(1)
-    epochs = [{"loss": 0.5, "pair_accuracy": 0.95, "place_auc": 0.7}, {"loss": 0.6, "pair_accuracy": 0.4, "place_auc": 0.8}]
+    epochs = [
+        {"loss": 0.5, "pair_accuracy": 0.95, "place_auc": 0.7},
+        {"loss": 0.6, "pair_accuracy": 0.4, "place_auc": 0.8},
+    ]
     assert [progress.end_epoch(settings, epoch) for epoch in epochs] == [True, True]
     assert progress.is_over(settings, epochs[0]) is None and progress.kept_for(settings) == "place_auc"
     last = {"loss": 0.7, "pair_accuracy": 0.4, "place_auc": 0.9}
