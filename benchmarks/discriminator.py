@@ -125,27 +125,28 @@ def _header(names: Sequence[str]) -> None:
 
 def _main() -> None:
     _header(EPOCHS)
-    began, playing = time.monotonic(), None
+    playing: list[tuple[AdversarialGame, Data]] = []
+    began = time.monotonic()
 
     def show(event: dict[str, Any]) -> None:
         nonlocal began
         if event["event"] == "discriminator_end":
             print(flush=True)
             _header(KEPT)
-            _row(event["best"], *Kept(*playing).measured())
-        if event["event"] != "discriminator":
-            return
-        seconds = round(time.monotonic() - began)
-        assert playing is not None
-        game = playing[0]
-        located = game.judge.localisation(game.aggregation, game.players.adversarial.saturating)
-        told = (event[name] for name in ("epoch", "training_loss", "loss", "pair_accuracy"))
-        _row(*told, event.get("place_auc"), located, seconds)
-        began = time.monotonic()
+            _row(event["best"], *Kept(*playing[0]).measured())
+        if event["event"] == "discriminator":
+            seconds = round(time.monotonic() - began)
+            game, _ = playing[0]
+            assert game.judge is not None
+            located = game.judge.localisation(game.aggregation, game.players.adversarial.saturating)
+            told = (event[name] for name in ("epoch", "training_loss", "loss", "pair_accuracy"))
+            _row(*told, event.get("place_auc"), located, seconds)
+            began = time.monotonic()
 
-    with setting.game_and_data(show) as playing:
+    with setting.game_and_data(show) as found:
+        playing.append(found)
         began = time.monotonic()
-        playing[0].train_discriminator(["g0"], 0)
+        found[0].train_discriminator(["g0"], 0)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
 
 @contextlib.contextmanager
 def game_and_data(listener: Hear = lambda event: None) -> Iterator[tuple[AdversarialGame, "Data"]]:
-    """A game on the config of the flags, the start model's label maps in its sets, its run directory thrown away after.
+    """A game on the config of the flags, the start model's label maps in its sets; and the images of the config.
 
-    With it the images of the config. It is the game of the config's method, as a run makes it, but for the untouched images that it watches.
+    It is the game of the config's method, as a run makes it, but for the untouched images that it watches. Its run
+    directory is thrown away after.
 
     Raises:
       UserError: if the segmentor would need stage 1 first, or the method has no discriminator.

@@ -90,7 +90,7 @@ def test_dropout_of_a_part_is_that_of_the_whole() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"stride": 32}, "stride is 32; expected 8 or 16"),
+        ({"stride": 32}, "stride is 32; expected 4, 8 or 16"),
         (
             {"input_size": 100, "verdict": "place"},
             "input_size is 100, and verdict is 'place'; expected a multiple of the",
