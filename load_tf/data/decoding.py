@@ -27,8 +27,8 @@ MAX_PIXELS = 2**26
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 _MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
-_BITS_PER_SAMPLE = 258
-"""The tag of a TIFF."""
+_BITS_PER_SAMPLE, _ORIENTATION = 258, 274
+"""Tags of TIFF and EXIF."""
 _LISTED = 8
 
 
@@ -69,6 +69,15 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         reason = error.message.removesuffix(" [Op:DecodeImage]").rpartition("}} ")[2].rstrip(". ")
         raise UserError(f"image {name} is {found} ({reason}); expected a whole JPEG or PNG image.") from None
     return image
+
+
+def is_turned(data: bytes) -> bool:
+    """Whether an image's EXIF data say that it is to be turned or mirrored to be looked at."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    except Exception:  # As in `_header`: whoever decodes it says what is wrong.
+        return False
 
 
 def decode_mask(data: bytes, name: str, colour_table: Mapping[Colour, int] | None = None) -> np.ndarray:
@@ -128,7 +137,7 @@ def decode_labels(
         values, colours = _from_wide(np.asarray(image), name, label_map is not None), GREYS
     else:
         raise UserError(f"mask {name} has the colour mode {image.mode}; expected a palette, grey or RGB image.")
-    numbers = Numbers(tuple(int(number) for number in np.unique(values)), colours)
+    numbers = Numbers.of(values, colours)
     if label_map is not None:
         labels, looked_up = mapped(values, numbers, label_map, name)
         if image.mode == "P" and colour_table is not None and looked_up is numbers:
@@ -138,7 +147,7 @@ def decode_labels(
         known = colour_table is not None and all(numbers.shown(number) in colour_table for number in numbers.used)
         if not known and numbers.greys_instead():
             values = taken_as_greys(values, numbers)
-            numbers = Numbers(tuple(int(number) for number in np.unique(values)), GREYS)
+            numbers = Numbers.of(values, GREYS)
         elif colour_table is not None:
             _check_palette(numbers, name, colour_table, {})
     return values, numbers

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from load_tf.data.colours import Colour
-from load_tf.data.dataset import IGNORE_LABEL
 from load_tf.data.text import listing
 from load_tf.errors import UserError
 
 GREYS: tuple[Colour, ...] = tuple((grey, grey, grey) for grey in range(256))
 """What a grey mask of 8 bits shows: every number as itself."""
+
+_VOID = 255  # `load_tf.data.dataset.IGNORE_LABEL`, which stands above this module
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Numbers:
     def are_greys(self) -> bool:
         """Whether all that is shown is grey."""
         return all(red == green == blue for red, green, blue in self.colours)
+
+    @classmethod
+    def of(cls, values: np.ndarray, colours: Sequence[Colour]) -> "Numbers":
+        """Those of a mask [H, W] of whole numbers."""
+        found = np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)
+        return cls(tuple(int(number) for number in found), tuple(colours))
 
     def shown(self, number: int) -> Colour | None:
         """What a number is shown as; None if it has no colour."""
@@ -121,7 +128,7 @@ class Palettes:
         for colours, used in sorted(self._found.items()):
             at: dict[Colour, int] = {}
             for number in sorted(used):
-                if number >= len(colours) or number == IGNORE_LABEL:
+                if number >= len(colours) or number == _VOID:
                     continue
                 twin = at.setdefault(colours[number], number)
                 if twin != number:
@@ -170,7 +177,11 @@ def mapped(values: np.ndarray, numbers: Numbers, table: Mapping[int, int], name:
             f"mask {name} holds {_some(counts)}, which the label map does not name; it names {_some(sorted(table))}."
         )
     labels = np.array([table[number] for number in numbers.used], np.uint8)
-    return labels[np.searchsorted(np.array(numbers.used), values)], numbers
+    if values.dtype != np.uint8:
+        return labels[np.searchsorted(np.array(numbers.used), values)], numbers
+    by_number = np.zeros(256, np.uint8)
+    by_number[list(numbers.used)] = labels
+    return by_number[values], numbers
 
 
 def taken_as_greys(values: np.ndarray, numbers: Numbers) -> np.ndarray:
