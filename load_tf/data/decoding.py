@@ -6,6 +6,7 @@ loses the labels.
 """
 
 import io
+import warnings
 import zlib
 from collections.abc import Mapping
 
@@ -20,6 +21,8 @@ from load_tf.errors import UserError
 
 # Pillow otherwise loads its formats at its first unknown file, without a lock: here files are read by several threads.
 Image.init()
+# It warns of every tag it does not know in a photo or a TIFF, on the standard error; what can't be read is said below.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 MAX_PIXELS = 2**26
 """The largest image or mask that is decoded: 67 megapixels. Beyond it a small file can claim gigabytes of memory."""
@@ -153,13 +156,14 @@ def decode_labels(
     return values, numbers
 
 
-def check_example(example: Example, num_classes: int, path: str) -> None:
+def check_example(example: Example, num_classes: int, path: str, advice: str = "") -> None:
     """Refuses an example that can't be trained on or evaluated.
 
     Args:
       example: image and label map.
       num_classes: K.
       path: the label map's file, or whatever names the example to the user.
+      advice: what to do about a label that is none, the end of the sentence.
 
     Raises:
       UserError: if the sizes differ, a label is neither in {0..K-1} nor 255, or every pixel is void.
@@ -182,7 +186,7 @@ def check_example(example: Example, num_classes: int, path: str) -> None:
         values = _listing([f"{value} ({counts[value]} pixels)" for value in wrong])
         raise UserError(
             f"mask {path} holds the label{'s' if wrong.size > 1 else ''} {values}; "
-            f"expected 0 to {num_classes - 1}, or {IGNORE_LABEL} for void."
+            f"expected 0 to {num_classes - 1}, or {IGNORE_LABEL} for void{advice}."
         )
     if counts[IGNORE_LABEL] == label.size:
         raise UserError(f"mask {path} is void ({IGNORE_LABEL}) everywhere; expected labelled pixels.")

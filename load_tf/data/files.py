@@ -39,6 +39,7 @@ class ImageFiles:
         colour_table: Mapping[Colour, int] | None = None,
         label_map: Mapping[int, int] | None = None,
         remarks: Sequence[str] = (),
+        advice: str = "",
     ):
         """Takes the files as they are named; nothing is opened.
 
@@ -48,12 +49,14 @@ class ImageFiles:
           colour_table: RGB -> label, for painted masks.
           label_map: the label for every number in grey and palette masks; None: the number is the label.
           remarks: what was noticed when the files were looked for.
+          advice: what to do about a label that is none, the end of a sentence.
         """
         self._pairs = tuple(pairs)
         self._num_classes = num_classes
         self._colour_table = colour_table
         self._label_map = label_map
         self._notes = Notes(remarks)
+        self._advice = advice
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -84,7 +87,7 @@ class ImageFiles:
         if is_turned(data):
             self._notes.turned(str(pair.image))
         example = Example(image, self._label(pair), pair.id)
-        check_example(example, self._num_classes, str(pair.mask))
+        check_example(example, self._num_classes, str(pair.mask), self._advice)
         return example
 
     def _label(self, pair: FilePair) -> np.ndarray:

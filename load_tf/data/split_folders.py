@@ -25,6 +25,7 @@ from load_tf.errors import UserError
 SPLITS = ("train", "validation", "test")
 _LISTS = {"train": ("train.txt",), "validation": ("val.txt", "validation.txt"), "test": ("test.txt",)}
 _FOLDERS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
+_ADVICE = "; folder.void and folder.label_map say what other numbers are"
 _PLACE = "{split}"
 _DEFAULT = ("images", "masks")
 _KNOWN = (
@@ -63,8 +64,9 @@ class Files:
     groups: Groups | None
 
     def has(self, split: str) -> bool:
-        """Whether there is a list or a folder of a split."""
-        return self._list_file(split) is not None or self._folder_of(split) is not None
+        """Whether there is a list or a folder of a split; beside lists of the others its folder is none."""
+        listed = any(self._list_file(name) for name in ("train", "validation"))
+        return self._list_file(split) is not None or (not listed and self._folder_of(split) is not None)
 
     def open(self, split: str) -> Split:
         """Finds the files of a split."""
@@ -74,8 +76,8 @@ class Files:
         remarks: list[str] = []
         if any(lists.holds_pairs(these) for these in lines.values()):
             pairs = self._from_pairs(split, written, lines)
-        elif not lines.keys() & {"train", "validation"} and _PLACE in f"{self.images}{self.masks}":
-            pairs, remarks = self._from_folders(split)
+        elif _PLACE in f"{self.images}{self.masks}":
+            pairs, remarks = self._from_folders(split, written, lines)
         else:
             images, masks = self._list(self.images, self.masks)
             remarks = _passed_over(images, masks)
@@ -91,7 +93,7 @@ class Files:
             else:
                 pairs, groups = self._drawn(split, images, masks, ids.get("test", []))
                 remarks += self._named_as_splits(images)
-        files = ImageFiles(pairs, self.num_classes, self.colour_table, self.label_map, remarks)
+        files = ImageFiles(pairs, self.num_classes, self.colour_table, self.label_map, remarks, _ADVICE)
         return files if groups is None else Grouped(files, groups)
 
     def _list_file(self, split: str) -> Path | None:
@@ -127,18 +129,28 @@ class Files:
         lists.refuse_shared({name: (written[name], ids[name]) for name in written}, split)
         return found[split]
 
-    def _from_folders(self, split: str) -> tuple[list[FilePair], list[str]]:
-        """What lies in the folders of a split; ids that two splits have get the folder before them."""
+    def _from_folders(
+        self, split: str, written: Mapping[str, Path], lines: Mapping[str, Sequence[str]]
+    ) -> tuple[list[FilePair], list[str]]:
+        """What lies in the folders of a split, or what its list names of it.
+
+        Ids that two splits have get the folder before them.
+        """
         places = {name: folder for name in SPLITS if (folder := self._folder_of(name))}
         if split not in places:
             expected = " or ".join(str(self.root / _in(self.images, name)) for name in _FOLDERS[split])
             raise UserError(f"{self.root} has no folder of the split {split!r}; expected {expected}.")
         listed = {name: self._list(_in(self.images, at), _in(self.masks, at)) for name, at in places.items()}
         images, masks = listed[split]
-        refuse_alone(images, masks, self.root)
-        pairs = pair_files(sorted(images.files), images, masks, str(images.folder))
-        ids = [id_ for of, _ in listed.values() for id_ in of.files]
-        if len(set(ids)) < len(ids):
+        if split in lines:
+            ids = lists.ids(lines[split], images.files, self.root)
+            refuse_duplicates(ids, str(written[split]))
+            pairs = pair_files(ids, images, masks, str(written[split]))
+        else:
+            refuse_alone(images, masks, self.root)
+            pairs = pair_files(sorted(images.files), images, masks, str(images.folder))
+        everywhere = [id_ for of, _ in listed.values() for id_ in of.files]
+        if len(set(everywhere)) < len(everywhere):
             pairs = [pair._replace(id=f"{places[split]}/{pair.id}") for pair in pairs]
         return pairs, _passed_over(images, masks)
 

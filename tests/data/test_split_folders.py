@@ -61,6 +61,18 @@ def test_a_folder_for_every_split(put: Put, tmp_path: Path, image: str, mask: st
     np.testing.assert_array_equal(dataset.split("test")[0].label, labels[3])
 
 
+def test_lists_choose_from_the_folder_of_their_split(put: Put, tmp_path: Path) -> None:
+    for number, name in enumerate(("train/a", "train/b", "val/c", "val/d", "test/e")):
+        put(f"images/{name}.png", f"masks/{name}.png", number)
+    (tmp_path / "train.txt").write_text("b\n")
+    (tmp_path / "val.txt").write_text("images/val/d.png\nc.png")
+    dataset = folder(str(tmp_path), "images/{split}", "masks/{split}")
+    assert ids(dataset) == {"train": ("b",), "validation": ("d", "c")}
+    (tmp_path / "train.txt").write_text("b\nc\n")
+    with pytest.raises(UserError, match=r"train\.txt names 1 id without an image: 'c'"):
+        dataset.split("train")
+
+
 def test_ids_that_two_splits_have_get_the_folder_before_them(put: Put, tmp_path: Path) -> None:
     for number, name in enumerate(("train/0", "train/1", "val/0")):
         put(f"{name}.png", f"{name.replace('/', 'annot/')}.png", number)
