@@ -18,6 +18,9 @@ from load_tf.errors import UserError
 GREYS: tuple[Colour, ...] = tuple((grey, grey, grey) for grey in range(256))
 """What a grey mask of 8 bits shows: every number as itself."""
 
+_MOST = 1024
+"""So many palettes tell enough; each takes some kilobytes."""
+
 _VOID = 255  # `load_tf.data.dataset.IGNORE_LABEL`, which stands above this module
 
 
@@ -74,6 +77,8 @@ class Palettes:
     def add(self, name: str, numbers: Numbers) -> None:
         """Takes up what a file showed."""
         with self._lock:
+            if numbers.colours not in self._found and len(self._found) >= _MOST:
+                return
             used = self._found.setdefault(numbers.colours, {})
             for number in numbers.used:
                 # The first by name, whichever thread comes first.

@@ -70,7 +70,7 @@ def _read(
             kept.append(example)
             if size > limit:
                 kept = None
-    if trained_on and not inspection.faults:
+    if trained_on:
         inspection.faults += inspection.one_class(class_names)
     if inspection.faults:
         raise UserError(_report(inspection.faults, len(split), description), inspection.faults)

@@ -236,6 +236,21 @@ def test_grey_png_of_few_bits_is_not_stretched(bits: int) -> None:
     np.testing.assert_array_equal(decode_mask(data, "x"), labels)
 
 
+def test_grey_tiff_of_few_bits_is_not_stretched() -> None:
+    # As above: packed by hand.
+    import struct
+
+    labels = RANDOM.integers(0, 16, (3, 4), dtype=np.uint8)
+    pixels = bytes(
+        int(left) << 4 | int(right) for row in labels for left, right in zip(row[::2], row[1::2], strict=True)
+    )
+    tags = {256: 4, 257: 3, 258: 4, 259: 1, 262: 1, 273: 8, 277: 1, 278: 3, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4 if tag == 273 else 3, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<I", 14) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+    assert np.asarray(Image.open(io.BytesIO(data))).max() > 15
+    np.testing.assert_array_equal(decode_mask(data, "x"), labels)
+
+
 def test_painted_mask_is_looked_up() -> None:
     table = {(0, 0, 0): 3, (255, 0, 1): 0, (255, 0, 2): 255, (9, 200, 7): 1}
     colours = np.array(list(table), np.uint8)

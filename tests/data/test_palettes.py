@@ -60,3 +60,11 @@ def test_when_greys_are_meant() -> None:
     assert not meant([0, 255], (0, 1)) and not meant([0, 85, 170, 255], (1, 2)) and not meant([0, 127, 255], (0, 1, 2))
     assert not meant([0, 255], (0, 1, 2)), "a number without a colour"
     assert not Numbers((0, 1), (BLACK, (9, 9, 9), RED)).greys_instead()
+
+
+def test_thousands_of_palettes_take_no_more_memory_than_some() -> None:
+    palettes = Palettes()
+    for number in range(3000):
+        palettes.add(f"m{number:04d}", Numbers((0,), ((number % 251, number // 251, 1),)))
+    (sentence,) = palettes.suspicions()
+    assert sentence.count(" in 'm") == 4 and ", and 1021 more such" in sentence
