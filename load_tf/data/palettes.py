@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from load_tf.data.colours import Colour
+from load_tf.data.colours import Colour, voc_palette
 from load_tf.data.text import listing
 from load_tf.errors import UserError
 
@@ -96,7 +96,27 @@ class Palettes:
 
     def suspicions(self) -> list[str]:
         """Sentences without full stop: colours that are another number in another file, or two in one."""
-        return [*self._between_files(), *self._within_files()]
+        return [*self._between_files(), *self._of_voc(), *self._within_files()]
+
+    def _of_voc(self) -> list[str]:
+        """That a palette is PASCAL VOC's, which many tools write, but under other numbers."""
+        of = {colour: number for number, colour in enumerate(voc_palette())}
+        found: dict[str, str] = {}
+        for colours, used in self._found.items():
+            shown = {number: colours[number] for number in used if number < len(colours)}
+            if not all(colour in of for colour in shown.values()) or all(len({*c}) == 1 for c in shown.values()):
+                continue
+            for number, colour in sorted(shown.items()):
+                if of[colour] != number:
+                    found.setdefault(used[number], f"{colour} is {number}, there {of[colour]}")
+        if not found:
+            return []
+        first = min(found)
+        return [
+            f"palettes show the colours of PASCAL VOC's under other numbers ({found[first]}), in "
+            f"{listing(sorted(found))}: "
+            "a PNG optimiser or a paint program may have numbered them anew, and labels are the numbers"
+        ]
 
     def _between_files(self) -> list[str]:
         by_number: dict[int, dict[Colour, str]] = {}

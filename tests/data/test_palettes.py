@@ -50,6 +50,18 @@ def test_two_labels_in_one_colour() -> None:
     assert said(Numbers((0, 255), (BLACK,) * 256)) == []
 
 
+def test_the_palette_of_voc_under_other_numbers() -> None:
+    """All masks alike: no comparison shows it."""
+    voc = voc_palette()
+    sorted_by_use = (voc[0], voc[2], voc[1], voc[255])
+    (sentence,) = said(Numbers((0, 1, 2, 3), sorted_by_use), Numbers((0, 1, 2), sorted_by_use))
+    assert sentence.startswith(
+        "palettes show the colours of PASCAL VOC's under other numbers ((0, 128, 0) is 1, there 2)"
+    )
+    assert said(Numbers((0, 1, 255), voc)) == said(Numbers((0, 1), (BLACK, RED))) == []
+    assert said(Numbers((0, 1), (voc[0], voc[7]))) == [], "two greys are no palette of VOC's"
+
+
 def test_when_greys_are_meant() -> None:
     def meant(greys: list[int], used: tuple[int, ...]) -> bool:
         return Numbers(used, tuple((g, g, g) for g in greys)).greys_instead()
