@@ -141,19 +141,19 @@ def decode_labels(
     else:
         raise UserError(f"mask {name} has the colour mode {image.mode}; expected a palette, grey or RGB image.")
     numbers = Numbers.of(values, colours)
+    # Where somebody has said what all its colours are, a palette that contradicts them is refused.
+    known = colour_table is not None and all(numbers.shown(number) in colour_table for number in numbers.used)
+    as_greys = image.mode == "P" and not known and numbers.greys_instead()
     if label_map is not None:
-        labels, looked_up = mapped(values, numbers, label_map, name)
-        if image.mode == "P" and colour_table is not None and looked_up is numbers:
-            _check_palette(numbers, name, colour_table, label_map)
-        return labels, looked_up
-    if image.mode == "P":
-        known = colour_table is not None and all(numbers.shown(number) in colour_table for number in numbers.used)
-        if not known and numbers.greys_instead():
-            values = taken_as_greys(values, numbers)
-            numbers = Numbers.of(values, GREYS)
-        elif colour_table is not None:
-            _check_palette(numbers, name, colour_table, {})
-    return values, numbers
+        labels, looked_up = mapped(values, numbers, label_map, name, as_greys)
+    elif as_greys:
+        labels = taken_as_greys(values, numbers)
+        looked_up = Numbers.of(labels, GREYS)
+    else:
+        labels, looked_up = values, numbers
+    if image.mode == "P" and colour_table is not None and looked_up is numbers:
+        _check_palette(numbers, name, colour_table, label_map or {})
+    return labels, looked_up
 
 
 def check_example(example: Example, num_classes: int, path: str, advice: str = "") -> None:

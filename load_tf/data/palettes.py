@@ -173,17 +173,20 @@ def greys_of_bits(bits: int) -> tuple[Colour, ...]:
     return tuple(GREYS[number * step] for number in range(2**bits))
 
 
-def mapped(values: np.ndarray, numbers: Numbers, table: Mapping[int, int], name: str) -> tuple[np.ndarray, Numbers]:
+def mapped(
+    values: np.ndarray, numbers: Numbers, table: Mapping[int, int], name: str, as_greys: bool
+) -> tuple[np.ndarray, Numbers]:
     """Labels of the numbers in a mask, by a table.
 
     Where the table does not name a number, but all greys that the mask shows, these are taken: a program has stored the
-    mask in fewer bits. So they are where a palette of greys was numbered anew.
+    mask in fewer bits.
 
     Args:
       values: [H, W], whole numbers.
       numbers: theirs.
       table: the label of every number.
       name: the file, for messages.
+      as_greys: take the greys, if the table names all of them, whether or not it names the numbers.
 
     Returns:
       uint8 [H, W], and what was looked up.
@@ -194,7 +197,7 @@ def mapped(values: np.ndarray, numbers: Numbers, table: Mapping[int, int], name:
     unknown = [number for number in numbers.used if number not in table]
     greys = [colour[0] for number in numbers.used if (colour := numbers.shown(number)) is not None]
     fit = numbers.are_greys and len(greys) == len(numbers.used) and all(grey in table for grey in greys)
-    if fit and (unknown or numbers.greys_instead()):
+    if fit and (unknown or as_greys):
         values, numbers, unknown = taken_as_greys(values, numbers), Numbers(tuple(sorted(set(greys))), GREYS), []
     if unknown:
         counts = [f"{number} ({(values == number).sum()} pixels)" for number in unknown]

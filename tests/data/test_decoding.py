@@ -213,6 +213,17 @@ def test_a_label_map_of_greys_holds_in_fewer_bits() -> None:
     )
 
 
+def test_a_palette_of_greys_that_are_the_colours_of_classes_is_not_taken_for_another() -> None:
+    """Black and white are classes: white at 0 contradicts them, with a label map or without."""
+    table = {(0, 0, 0): 0, (255, 255, 255): 1}
+    void_elsewhere = {**dict(enumerate(range(256))), 11: 255}
+    for label_map in (None, void_elsewhere):
+        labels, _ = decode_labels(grey_palette([0, 255], LABELS > 1), "x", table, label_map)
+        np.testing.assert_array_equal(labels, LABELS > 1)
+        with pytest.raises(UserError, match=r"index 0 for \(255, 255, 255\), which is class 1"):
+            decode_labels(grey_palette([255, 0], LABELS > 1), "x", table, label_map)
+
+
 @pytest.mark.parametrize("bits", [2, 4])
 def test_grey_png_of_few_bits_is_not_stretched(bits: int) -> None:
     # Pillow can't write such files: the image is packed here, the rest is that of a PNG.
