@@ -15,7 +15,6 @@ how far these agree on the segmentor's direction, and the cosine of that directi
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +22,9 @@ import tensorflow as tf
 
 from benchmarks import setting
 from benchmarks.proportions import plain_and_matched_maps
+from benchmarks.table import header, row
+from benchmarks.walk import untouched
 from load_tf import commands
-from load_tf.data.dataset import Subset
 from load_tf.discriminator.buffer import holdout_pairs
 from load_tf.discriminator.build import place_asked_about
 from load_tf.discriminator.grid import read_grid_examples
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 TEMPERATURES = (1.0, 20.0)
 BATCHES = 4
-MOST_UNTOUCHED = 200
 
 EPOCHS = ("epoch", "training loss", "loss", "pairs", "places", "localisation", "seconds")
 KEPT = (
@@ -68,9 +67,7 @@ class Kept:
             for tau in TEMPERATURES
         ]
         self._supervised = SupervisedTrainer(game.segmentor, self._settings, *common)
-        held = set(data.holdout_indices)
-        places = [place for place in range(len(data.validation)) if place not in held]
-        self._untouched = Subset(data.validation, tuple(places[:: -(-len(places) // MOST_UNTOUCHED)]))
+        self._untouched = untouched(data)
         grid = game.discriminator.settings.input_size
         self._examples = read_grid_examples(self._untouched, game.crop, grid, "untouched images on the grid")
 
@@ -113,18 +110,8 @@ class Kept:
         return float(np.mean(found))
 
 
-def _row(*cells: object) -> None:
-    shown = ["–" if cell is None else f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
-    print(f"| {' | '.join(shown)} |", flush=True)
-
-
-def _header(names: Sequence[str]) -> None:
-    _row(*names)
-    print(f"|{'--:|' * len(names)}", flush=True)
-
-
 def _main() -> None:
-    _header(EPOCHS)
+    header(EPOCHS)
     playing: list[tuple[AdversarialGame, Data]] = []
     began = time.monotonic()
 
@@ -132,15 +119,15 @@ def _main() -> None:
         nonlocal began
         if event["event"] == "discriminator_end":
             print(flush=True)
-            _header(KEPT)
-            _row(event["best"], *Kept(*playing[0]).measured())
+            header(KEPT)
+            row(event["best"], *Kept(*playing[0]).measured())
         if event["event"] == "discriminator":
             seconds = round(time.monotonic() - began)
             game, _ = playing[0]
             assert game.judge is not None
             located = game.judge.localisation(game.aggregation, game.players.adversarial.saturating)
             told = (event[name] for name in ("epoch", "training_loss", "loss", "pair_accuracy"))
-            _row(*told, event.get("place_auc"), located, seconds)
+            row(*told, event.get("place_auc"), located, seconds)
             began = time.monotonic()
 
     with setting.game_and_data(show) as found:
