@@ -152,6 +152,7 @@ def test_the_discriminators_tables_have_a_row_for_every_epoch_and_one_for_the_ke
     assert measured["cosine with cross-entropy's, tau 1"] != measured["cosine with cross-entropy's, tau 20"]
 
 
+@pytest.mark.slow
 def test_a_walk_by_the_discriminator_and_by_cross_entropy(
     config: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_constants_are_added_to_the_best_epochs_bias(tiny: Tiny, calibrated: Pat
     assert "class constants fitted to D_t in 3 steps: hold-out mIoU" in (tiny.folder / "calibrated.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_last_epoch_may_be_kept_in_place_of_the_best(tiny: Tiny) -> None:
     """At a rate at which the third epoch undoes some of the second."""
     scores = {}
@@ -81,6 +82,7 @@ def test_a_run_that_starts_from_it_does_not_fit_again(tiny: Tiny, calibrated: Pa
     np.testing.assert_array_equal(handed_on, arrays_of_run(calibrated, "calibration")["constants"])
 
 
+@pytest.mark.slow
 def test_one_that_starts_from_an_uncalibrated_run_fits(tiny: Tiny, calibrated: Path) -> None:
     plain = tiny.folder / "plain"
     if not plain.is_dir():
@@ -99,6 +101,7 @@ def test_a_kill_while_it_is_fitted_leaves_no_trace(tiny: Tiny, calibrated: Path)
     assert events(name, "calibrated") == events(calibrated, "calibrated")
 
 
+@pytest.mark.slow
 def test_a_pretrained_segmentor_is_calibrated(tiny: Tiny) -> None:
     found = ended(tiny, "pretrained", *CALIBRATED, "--gin_param=keras_model.pretrained=True")
     (event,) = events(found, "calibrated")
