@@ -226,20 +226,21 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         self._loss.assign_add(loss)
         self._maps.assign_add(count)
 
-    def _one_hot_maps(self, batch: Batch) -> tf.Tensor:
-        """float32 [n, G, G, K]."""
+    def _inputs(self, batch: Batch, place: BatchSlice | None = None, noise: float = 0.0) -> tf.Tensor:
+        """What the discriminator looks at; `noise` is the share of the points that are drawn at random."""
         maps = batch["maps"]
-        return maps if maps.dtype.is_floating else one_hot(maps, self.num_classes)
+        if not maps.dtype.is_floating:
+            maps = one_hot(maps, self.num_classes)
+        if noise:
+            maps = with_noise(maps, noise, batch["key"], place)
+        return self.discriminator.inputs(batch["images"], maps)
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The global batch's gradients; float32 [2], the sum of the losses of this replica's maps, and their number."""
         place = BatchSlice(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         variables = [v.value for v in self.discriminator.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
-            maps = self._one_hot_maps(batch)
-            if self.settings.noise:
-                maps = with_noise(maps, self.settings.noise, batch["key"], place)
-            inputs = self.discriminator.inputs(batch["images"], maps)
+            inputs = self._inputs(batch, place, self.settings.noise)
             logits = self.discriminator(inputs, training=True, dropout_key=batch["key"], place=place)
             logits = tf.cast(logits, tf.float32)
             if "right" in batch:
@@ -263,8 +264,7 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
 
     def eval_step(self, iterator: tf.data.Iterator) -> dict[str, tf.Tensor]:
         batch = next(iterator)
-        inputs = self.discriminator.inputs(batch["images"], self._one_hot_maps(batch))
-        logits = self.discriminator(inputs, training=False)
+        logits = self.discriminator(self._inputs(batch), training=False)
         places = {"right": batch["right"], "place_weights": batch["place_weights"]} if "right" in batch else {}
         return {"real": batch["real"], "logits": per_map(logits), **places, **({"places": logits} if places else {})}
 
