@@ -119,16 +119,13 @@ def _two_by_two(parts: Mapping[str, Part]) -> Iterator[tuple[str, str]]:
 def _copies(one: str, first: Part, other: str, second: Part) -> list[str]:
     known = {digest: identity for identity, digest in zip(first.ids, first.digests, strict=False) if digest}
     equal = [(i, known[digest]) for i, digest in zip(second.ids, second.digests, strict=False) if digest in known]
-    exact = {identity for identity, _ in equal}
-    places, cosines = nearest(second.signatures, first.signatures)
-    nearly = [
-        (second.ids[row], first.ids[places[row]])
-        for row in np.flatnonzero(cosines > COPY)
-        if second.ids[row] not in exact
-    ]
-    # Neighbouring frames of a camera that stands still are nearly equal, too; then that they are neighbours is said.
-    if first.groups is None or second.groups is None:
-        nearly = []
+    nearly: list[tuple[str, str]] = []
+    # Neighbouring frames of a camera that stands still are nearly equal, too; without groups that they are is said.
+    if first.groups is not None and second.groups is not None:
+        exact = {identity for identity, _ in equal}
+        places, cosines = nearest(second.signatures, first.signatures)
+        rows = (row for row in np.flatnonzero(cosines > COPY) if second.ids[row] not in exact)
+        nearly = [(second.ids[row], first.ids[places[row]]) for row in rows]
     return [
         f"{len(these)} images of {other} are {how} images of {one} ({_in_words(these)}): scores there say nothing of "
         "new images"
