@@ -36,6 +36,7 @@ DATASETS = _named(
     "synthetic.synthetic",
     "cityscapes.cityscapes",
     "partition.keyed_partition",
+    "cross_fit.cross_fit",
     "partition.held_blocks",
 )
 SEGMENTORS = _named("segmentors", "official.official_deeplab", "small.small_deeplab", "keras_model.keras_model")
