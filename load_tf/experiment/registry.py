@@ -39,7 +39,13 @@ DATASETS = _named(
     "cross_fit.cross_fit",
     "partition.held_blocks",
 )
-SEGMENTORS = _named("segmentors", "official.official_deeplab", "small.small_deeplab", "keras_model.keras_model")
+SEGMENTORS = _named(
+    "segmentors",
+    "official.official_deeplab",
+    "small.small_deeplab",
+    "mobilenet.mobilenet_deeplab",
+    "keras_model.keras_model",
+)
 METHODS = _named(
     "methods",
     "load.LoAd",
