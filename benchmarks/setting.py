@@ -3,18 +3,30 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from load_tf import commands
 from load_tf.experiment import config
 from load_tf.game.game import AdversarialGame
 from load_tf.report.listeners import Hear
 
+if TYPE_CHECKING:
+    from load_tf.experiment.images import Data
+
 
 @contextlib.contextmanager
 def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
-    """A game on the config of the flags, the start model's label maps in its sets, its run directory thrown away after.
+    """As `game_and_data`, without the data."""
+    with game_and_data(listener) as (made, _):
+        yield made
 
-    It is the game of the config's method, as a run makes it, but for the untouched images that it watches.
+
+@contextlib.contextmanager
+def game_and_data(listener: Hear = lambda event: None) -> Iterator[tuple[AdversarialGame, "Data"]]:
+    """A game on the config of the flags, the start model's label maps in its sets; and the images of the config.
+
+    It is the game of the config's method, as a run makes it, but for the untouched images that it watches. Its run
+    directory is thrown away after.
 
     Raises:
       UserError: if the segmentor would need stage 1 first, or the method has no discriminator.
@@ -42,4 +54,4 @@ def game(listener: Hear = lambda event: None) -> Iterator[AdversarialGame]:
             title = parts.experiment.method.title
             raise commands.UserError(f"this measurement is of a discriminator; the method {title!r} has none.")
         made.aggregate("g0", 0)
-        yield made
+        yield made, data

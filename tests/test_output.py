@@ -1,4 +1,4 @@
-"""Output that nobody reads any more ends no run: pipes without a reader, full disks, descriptors closed from the start."""
+"""Output that nobody reads any more ends no run: pipes without a reader, full disks, closed descriptors."""
 
 import errno
 import os
@@ -77,8 +77,8 @@ def test_a_full_disk_is_a_sentence_or_no_matter() -> None:
 def test_a_descriptor_that_was_closed_from_the_start() -> None:
     code = GOES_ON.format(status=None).replace("print(number)", "print(number); sys.stdout.flush()")
     done = subprocess.run(
-        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-c", code], env=environment(), stderr=subprocess.PIPE, text=True,
-        timeout=60,
+        ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-c", code],
+        env=environment(), stderr=subprocess.PIPE, text=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "it went on\n")
 

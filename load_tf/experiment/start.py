@@ -67,7 +67,7 @@ def _stage_one(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
             "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
         )
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
-        if state["best"] is None or score > state["best"]:
+        if settings.keep == "last" or state["best"] is None or score > state["best"]:
             state["best"] = score
             best.take()
             changed["best"] = best.to_arrays

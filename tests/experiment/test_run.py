@@ -148,7 +148,7 @@ def test_what_else_a_run_leaves(run: Path, tiny: Tiny) -> None:
     assert environment["intra_op_threads"] == environment["inter_op_threads"] == 1 and environment["deterministic"]
     assert list(run.glob("tensorboard/events*"))
     names = [file.name.partition("-")[0] for file in sorted(run.glob("checkpoints/*"))]
-    assert names == ["baseline", "confusion_baseline", "confusion_load", "start"]
+    assert names == ["baseline", "confusion_baseline", "confusion_load", "data", "start"]
     assert list(run.glob("label_maps/*")) == []
     output = (tiny.folder / "stdout").read_text()
     assert "mIoU" in output and str(run / "report") in output

@@ -127,7 +127,7 @@ def test_an_operation_that_tflite_lacks_is_named(tmp_path: Path, capfd: pytest.C
     expected = "the network uses ResizeBicubic, which TensorFlow Lite does not have; expected operations of its own"
     with pytest.raises(UserError, match=expected):
         lite.convert(loaded.load(folder))
-    assert capfd.readouterr().err == ""
+    assert "ResizeBicubic" not in capfd.readouterr().err
     refused = call(f"--saved_model={folder}", f"--output={tmp_path / 'model.tflite'}")
     assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
     assert expected in refused.stderr and refused.stderr.endswith("can be served as it is.\n")
