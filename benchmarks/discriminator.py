@@ -13,7 +13,6 @@ truth's class proportions; the places and the localisation there; then at two te
 how far these agree on the segmentor's direction, and the cosine of that direction with cross-entropy's.
 """
 
-import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +22,14 @@ import tensorflow as tf
 from benchmarks import setting
 from benchmarks.proportions import plain_and_matched_maps
 from benchmarks.table import header, row
-from benchmarks.walk import untouched
 from load_tf import commands
 from load_tf.discriminator.buffer import holdout_pairs
 from load_tf.discriminator.build import place_asked_about
 from load_tf.discriminator.grid import read_grid_examples
 from load_tf.game.game import AdversarialGame
-from load_tf.training.adversarial import AdversarialTrainer, adversarial_batches
+from load_tf.training.adversarial import adversarial_batches
 from load_tf.training.direction import agreement, localisation
 from load_tf.training.segmentor import SegmentorTrainer
-from load_tf.training.supervised import SupervisedTrainer
 
 if TYPE_CHECKING:
     from load_tf.experiment.images import Data
@@ -55,19 +52,9 @@ class Kept:
         assert game.judge is not None and game.discriminator is not None
         self._game, self._judge = game, game.judge
         self._settings = game.players.adversarial
-        common = game.crop, self._judge.trainer.num_classes, game.judge.trainer.strategy, game.evaluator.convention
-        self._adversaries = [
-            AdversarialTrainer(
-                game.segmentor,
-                game.discriminator,
-                self._settings,
-                dataclasses.replace(game.players.sampling, temperature=tau),
-                *common,
-            )
-            for tau in TEMPERATURES
-        ]
-        self._supervised = SupervisedTrainer(game.segmentor, self._settings, *common)
-        self._untouched = untouched(data)
+        self._adversaries = [setting.adversary(game, temperature) for temperature in TEMPERATURES]
+        self._supervised = setting.supervised(game)
+        self._untouched = setting.untouched(game, data)
         grid = game.discriminator.settings.input_size
         self._examples = read_grid_examples(self._untouched, game.crop, grid, "untouched images on the grid")
 

@@ -1,17 +1,22 @@
 """What the measurements share: a game that stands where a run with these flags would begin to play."""
 
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from load_tf import commands
 from load_tf.experiment import config
 from load_tf.game.game import AdversarialGame
+from load_tf.game.watching import draw_watched
 from load_tf.report.listeners import Hear
 
 if TYPE_CHECKING:
+    from load_tf.data.dataset import Split
     from load_tf.experiment.images import Data
+    from load_tf.training.adversarial import AdversarialTrainer
+    from load_tf.training.supervised import SupervisedTrainer
 
 
 @contextlib.contextmanager
@@ -55,3 +60,40 @@ def game_and_data(listener: Hear = lambda event: None) -> Iterator[tuple[Adversa
             raise commands.UserError(f"this measurement is of a discriminator; the method {title!r} has none.")
         made.aggregate("g0", 0)
         yield made, data
+
+
+def untouched(game: AdversarialGame, data: "Data", most: int = 200) -> "Split":
+    """Validation images that are not in the hold-out, drawn by key; `most` of them or fewer.
+
+    Raises:
+      UserError: if there are none.
+    """
+    found = draw_watched(data.validation, data.holdout_indices, most, game.seed)
+    if found is None:
+        raise commands.UserError("no validation image is untouched; this measurement has nothing to look at.")
+    return found
+
+
+def adversary(game: AdversarialGame, temperature: float | None = None) -> "AdversarialTrainer":
+    """Makes the steps of the game's adversarial objective; None: at the config's temperature."""
+    from load_tf.training.adversarial import AdversarialTrainer
+
+    assert game.discriminator is not None
+    settings, sampling = game.players.adversarial, game.players.sampling
+    if temperature is not None:
+        sampling = dataclasses.replace(sampling, temperature=temperature)
+    return AdversarialTrainer(game.segmentor, game.discriminator, settings, sampling, *_common(game))
+
+
+def supervised(game: AdversarialGame) -> "SupervisedTrainer":
+    """Makes the same steps by cross-entropy."""
+    from load_tf.training.supervised import SupervisedTrainer
+
+    return SupervisedTrainer(game.segmentor, game.players.adversarial, *_common(game))
+
+
+def _common(game: AdversarialGame) -> tuple[Any, ...]:
+    """What every trainer of the segmentor is made with, from the crop on."""
+    assert game.judge is not None
+    trainer = game.judge.trainer
+    return game.crop, trainer.num_classes, trainer.strategy, game.evaluator.convention

@@ -4,13 +4,10 @@
         --checkpoint=DIR --gin_param="experiment.start_from='runs/start'"
 
 Trains the discriminator as before a first cycle, then makes ten iterations with the config's steps, without going back.
-After each: how far mIoU and pixel accuracy of the hold-out and of
-untouched images are from the start's, in points, and the length of the path. Then the same by cross-entropy on the same
-images with the same steps. Last, for both, how often the hold-out's classes are predicted against how often the start
-model predicts them.
+After each: how far mIoU and pixel accuracy of the hold-out and of untouched images are from the start's, in points, and
+the length of the path. Then the same by cross-entropy on the same images with the same steps. Last, for both, how often
+the hold-out's classes are predicted against how often the start model predicts them.
 """
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -18,17 +15,12 @@ import tensorflow as tf
 from benchmarks import setting
 from benchmarks.table import header, row
 from load_tf import commands
-from load_tf.data.dataset import Subset
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.game.game import AdversarialGame
-from load_tf.training.adversarial import AdversarialTrainer, adversarial_batches
+from load_tf.training.adversarial import adversarial_batches
 from load_tf.training.segmentor import SegmentorTrainer
 from load_tf.training.snapshot import Snapshot
-from load_tf.training.supervised import SupervisedTrainer
-
-if TYPE_CHECKING:
-    from load_tf.experiment.images import Data
 
 ITERATIONS = 10
 COLUMNS = ("walk", "updates", "hold-out mIoU", "accuracy", "untouched mIoU", "accuracy", "path", "gradient")
@@ -44,50 +36,37 @@ def _walk(name: str, game: AdversarialGame, trainer: SegmentorTrainer, evaluator
     settings = game.players.adversarial
     per = settings.updates_per_iteration
     start = [evaluator.evaluate("start").sum(0) for evaluator in evaluators]
-    found = start
+    found, path = start, 0.0
     for iteration in range(ITERATIONS):
         trainer.train_dataset = adversarial_batches(
             game.training, game.aggregation.training_grid, settings, game.crop, game.seed, iteration * per, per,
             with_truth=trainer.needs_truth,
         )  # fmt: skip
         trained = trainer.train(tf.constant(per))
+        path += trained["path_length"]
         found = [evaluator.evaluate(name).sum(0) for evaluator in evaluators]
         pairs = zip(map(scores, found), map(scores, start), strict=True)
         changes = (f"{a - b:+.2f}" for now, before in pairs for a, b in zip(now, before, strict=True))
-        row(name, (iteration + 1) * per, *changes, f"{trained['path_length']:.4f}", f"{trained['gradient_norm']:.2f}")
+        row(name, (iteration + 1) * per, *changes, f"{path:.4f}", f"{trained['gradient_norm']:.2f}")
     return found[0].sum(0) / np.maximum(start[0].sum(0), 1)
 
 
 def _main() -> None:
     with setting.game_and_data() as (game, data):
         game.train_discriminator(["g0"], 0)
-        assert game.judge is not None and game.discriminator is not None
-        evaluators = (game.evaluator, game.evaluator.on(untouched(data)))
-        common = game.crop, game.judge.trainer.num_classes, game.judge.trainer.strategy, game.evaluator.convention
-        players, start = game.players, Snapshot(game.segmentor.variables)
+        evaluators = (game.evaluator, game.evaluator.on(setting.untouched(game, data)))
+        start = Snapshot(game.segmentor.variables)
         start.take()
-        trainers = {
-            "adversarial": AdversarialTrainer(
-                game.segmentor, game.discriminator, players.adversarial, players.sampling, *common
-            ),
-            "cross-entropy": SupervisedTrainer(game.segmentor, players.adversarial, *common),
-        }
+        trainers = {"adversarial": setting.adversary(game), "cross-entropy": setting.supervised(game)}
         header(COLUMNS)
         proportions = {}
         for name, trainer in trainers.items():
             start.put_back()
             proportions[name] = _walk(name, game, trainer, evaluators)
         print()
-        header(("predicted, of the start's", *(f"class {k}" for k in range(common[1]))))
+        header(("predicted, of the start's", *(f"class {k}" for k in range(len(next(iter(proportions.values())))))))
         for name, ratios in proportions.items():
             row(name, *(f"{ratio:.2f}" for ratio in ratios))
-
-
-def untouched(data: "Data", most: int = 200) -> Subset:
-    """Validation images that are not in the hold-out, evenly spread, `most` of them or fewer."""
-    held = set(data.holdout_indices)
-    places = [place for place in range(len(data.validation)) if place not in held]
-    return Subset(data.validation, tuple(places[:: -(-len(places) // most)]))
 
 
 if __name__ == "__main__":

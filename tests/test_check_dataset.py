@@ -15,7 +15,7 @@ from load_tf import check_dataset, commands
 from load_tf.data.dataset import Example, ExampleList, SegmentationDataset
 from load_tf.data.folder import folder
 from load_tf.data.inspection import Inspection, read_examples
-from load_tf.data.preparation import prepare_all
+from load_tf.data.preparation import read_all
 from load_tf.errors import UserError
 from tests import bad_inputs
 
@@ -110,7 +110,7 @@ def test_the_run_refuses_what_the_check_lists(root: Path) -> None:
     (root / "images/a.png").write_bytes(b"")
     (root / "images/e.png").write_bytes(b"text")
     with pytest.raises(UserError) as caught:
-        prepare_all(folder(str(root)), ("train", "validation"))
+        read_all(folder(str(root)), ("train", "validation"))
     assert [("a.png" in fault, "e.png" in fault) for fault in caught.value.faults] == [(True, False), (False, True)]
     assert all(name in str(caught.value) for name in ("a.png", "e.png"))
 
@@ -183,7 +183,7 @@ def test_binary_masks_of_0_and_255(
         "or more: if 255 is a class, say so with folder.label_map = {0: 0, 255: 1}, or write its number.\n"
     )
     with pytest.raises(UserError, match=r"the masks of scenes train hold 0 \('background'\) and 255 only"):
-        prepare_all(folder(str(root)), ("train", "validation"))
+        read_all(folder(str(root)), ("train", "validation"))
     capsys.readouterr()
     status, printed, complaints = check(f"--data_dir={root}", "--gin_param=folder.label_map = {0: 0, 255: 1}")
     assert (status, complaints) == (0, "")
@@ -299,8 +299,8 @@ def test_images_that_are_in_two_splits_are_refused() -> None:
     splits = {"train": lambda: ExampleList([example]), "validation": lambda: ExampleList([example])}
     dataset = SegmentationDataset("leaky", bad_inputs.NAMES, ((0, 0, 0), (1, 1, 1), (2, 2, 2)), splits)
     with pytest.raises(UserError, match="splits 'train' and 'validation' share 1 examples: 'x'; expected none"):
-        prepare_all(dataset, ("train", "validation"))
-    assert set(prepare_all(dataset, ("train", "train"))) == {"train"}
+        read_all(dataset, ("train", "validation"))
+    assert set(read_all(dataset, ("train", "train"))) == {"train"}
 
 
 def test_what_a_run_would_be_refused_for_is_a_fault(check: Callable[..., tuple[int, str, str]], root: Path) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from load_tf.data.colours import Colour
 from load_tf.data.dataset import IGNORE_LABEL, Example
 from load_tf.data.palettes import GREYS, Numbers, greys_of_bits, mapped, taken_as_greys
+from load_tf.data.text import some
 from load_tf.errors import UserError
 
 # Pillow otherwise loads its formats at its first unknown file, without a lock: here files are read by several threads.
@@ -32,7 +33,6 @@ _IMAGE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 _MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 _BITS_PER_SAMPLE, _ORIENTATION = 258, 274
 """Tags of TIFF and EXIF."""
-_LISTED = 8
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -183,7 +183,7 @@ def check_example(example: Example, num_classes: int, path: str, advice: str = "
     found = np.flatnonzero(counts)
     wrong = found[(found >= num_classes) & (found != IGNORE_LABEL)]
     if wrong.size:
-        values = _listing([f"{value} ({counts[value]} pixels)" for value in wrong])
+        values = some([f"{value} ({counts[value]} pixels)" for value in wrong])
         raise UserError(
             f"mask {path} holds the label{'s' if wrong.size > 1 else ''} {values}; "
             f"expected 0 to {num_classes - 1}, or {IGNORE_LABEL} for void{advice}."
@@ -285,7 +285,7 @@ def _from_wide(values: np.ndarray, name: str, any_value: bool) -> np.ndarray:
     wrong = found[~fits | (found != np.round(found))]
     if wrong.size:
         expected = "whole numbers" if any_value else "0 to 255"
-        raise UserError(f"mask {name} holds {values.dtype} labels as {_listing(wrong)}; expected {expected}.")
+        raise UserError(f"mask {name} holds {values.dtype} labels as {some(wrong)}; expected {expected}.")
     return values.astype(np.int64 if any_value else np.uint8)
 
 
@@ -307,7 +307,7 @@ def _from_colours(pixels: np.ndarray, name: str, colour_table: Mapping[Colour, i
         found, counts = np.unique(codes[unknown], return_counts=True)
         colours = [f"({c >> 16}, {c >> 8 & 255}, {c & 255}) ({n} pixels)" for c, n in zip(found, counts, strict=True)]
         raise UserError(
-            f"mask {name} holds the colour{'s' if len(colours) > 1 else ''} {_listing(colours)}; "
+            f"mask {name} holds the colour{'s' if len(colours) > 1 else ''} {some(colours)}; "
             "expected colours of the colour table."
         )
     return np.array(list(colour_table.values()), np.uint8)[order][places]
@@ -325,9 +325,3 @@ def _check_palette(
                 f"mask {name} has the palette index {index} for {colour}, which is class {label} in the colour table; "
                 "expected indices that are labels, or an RGB image."
             )
-
-
-def _listing(items: list[str] | np.ndarray) -> str:
-    """ "a, b, c and 12 more"."""
-    shown = ", ".join(str(item) for item in items[:_LISTED])
-    return shown if len(items) <= _LISTED else f"{shown} and {len(items) - _LISTED} more"

@@ -56,6 +56,7 @@ class ImageFiles(Listed):
         self._colour_table = colour_table
         self._label_map = label_map
         self._notes = Notes(remarks)
+        self._noted: set[int] = set()
         self._advice = advice
 
     @property
@@ -84,18 +85,22 @@ class ImageFiles(Listed):
             image = decode_image(data, str(pair.image))
         except UserError as fault:
             raise self._with_the_masks(fault, pair) from None
-        if is_turned(data):
+        # A training reads every file again and again; only the first time there is something to notice.
+        new = index not in self._noted
+        if new and is_turned(data):
             self._notes.turned(str(pair.image))
-        example = Example(image, self._label(pair), pair.id)
+        example = Example(image, self._label(pair, new), pair.id)
         check_example(example, self._num_classes, str(pair.mask), self._advice)
+        self._noted.add(index)
         return example
 
-    def _label(self, pair: FilePair) -> np.ndarray:
-        """uint8 [H, W]."""
+    def _label(self, pair: FilePair, new: bool = True) -> np.ndarray:
+        """uint8 [H, W]; what is noticed of a new one is noted."""
         from load_tf.data.decoding import decode_labels
 
         label, numbers = decode_labels(read_bytes(pair.mask), str(pair.mask), self._colour_table, self._label_map)
-        self._notes.mask(str(pair.mask), numbers)
+        if new:
+            self._notes.mask(str(pair.mask), numbers)
         return label
 
     def _with_the_masks(self, fault: UserError, pair: FilePair) -> UserError:

@@ -7,7 +7,8 @@ Background photographs it finds the five that are in the latter twice, and no ot
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -105,28 +106,26 @@ def copies(parts: Mapping[str, Part]) -> list[str]:
     Args:
       parts: by name; what is trained on first. Parts that share ids are passed over: that is said elsewhere.
     """
-    found = []
-    names = [name for name, part in parts.items() if part.ids]
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            if not set(parts[one].ids) & set(parts[other].ids):
-                found += _copies(one, parts[one], other, parts[other])
-    return found
+    return [sentence for one, other in _two_by_two(parts) for sentence in _copies(one, parts[one], other, parts[other])]
+
+
+def _two_by_two(parts: Mapping[str, Part]) -> Iterator[tuple[str, str]]:
+    """Every two parts that have images, and none of one id."""
+    for one, other in itertools.combinations((name for name, part in parts.items() if part.ids), 2):
+        if not set(parts[one].ids) & set(parts[other].ids):
+            yield one, other
 
 
 def _copies(one: str, first: Part, other: str, second: Part) -> list[str]:
     known = {digest: identity for identity, digest in zip(first.ids, first.digests, strict=False) if digest}
     equal = [(i, known[digest]) for i, digest in zip(second.ids, second.digests, strict=False) if digest in known]
-    exact = {identity for identity, _ in equal}
-    places, cosines = nearest(second.signatures, first.signatures)
-    nearly = [
-        (second.ids[row], first.ids[places[row]])
-        for row in np.flatnonzero(cosines > COPY)
-        if second.ids[row] not in exact
-    ]
-    # Neighbouring frames of a camera that stands still are nearly equal, too; then that they are neighbours is said.
-    if first.groups is None or second.groups is None:
-        nearly = []
+    nearly: list[tuple[str, str]] = []
+    # Neighbouring frames of a camera that stands still are nearly equal, too; without groups that they are is said.
+    if first.groups is not None and second.groups is not None:
+        exact = {identity for identity, _ in equal}
+        places, cosines = nearest(second.signatures, first.signatures)
+        rows = (row for row in np.flatnonzero(cosines > COPY) if second.ids[row] not in exact)
+        nearly = [(second.ids[row], first.ids[places[row]]) for row in rows]
     return [
         f"{len(these)} images of {other} are {how} images of {one} ({_in_words(these)}): scores there say nothing of "
         "new images"
@@ -150,13 +149,10 @@ def suspicions(parts: Mapping[str, Part], drawn: str | None = None) -> list[str]
       parts: by name; what is trained on first.
       drawn: the part that is yet to be divided by a draw; without groups its own images are compared.
     """
-    found = []
-    names = [name for name, part in parts.items() if part.ids]
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            if not set(parts[one].ids) & set(parts[other].ids):
-                found += _between(one, parts[one], other, parts[other])
-    if drawn in names and parts[drawn].groups is None and len(parts[drawn].ids) > 1:
+    found: list[str] = []
+    for one, other in _two_by_two(parts):
+        found += _between(one, parts[one], other, parts[other])
+    if drawn is not None and drawn in parts and parts[drawn].groups is None and len(parts[drawn].ids) > 1:
         part = parts[drawn]
         count, example = _near(part, part)
         if count:

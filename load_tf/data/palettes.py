@@ -10,9 +10,10 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from load_tf.data.colours import Colour, voc_palette
-from load_tf.data.text import listing
+from load_tf.data.text import listing, some
 from load_tf.errors import UserError
 
 GREYS: tuple[Colour, ...] = tuple((grey, grey, grey) for grey in range(256))
@@ -44,7 +45,9 @@ class Numbers:
     @classmethod
     def of(cls, values: np.ndarray, colours: Sequence[Colour]) -> "Numbers":
         """Those of a mask [H, W] of whole numbers."""
-        found = np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)
+        # Pillow counts bytes as they are; numpy would make 8 bytes of each first.
+        whole = values.dtype == np.uint8
+        found = np.flatnonzero(Image.fromarray(values).histogram()) if whole else np.unique(values)
         return cls(tuple(int(number) for number in found), tuple(colours))
 
     def shown(self, number: int) -> Colour | None:
@@ -202,7 +205,7 @@ def mapped(
     if unknown:
         counts = [f"{number} ({(values == number).sum()} pixels)" for number in unknown]
         raise UserError(
-            f"mask {name} holds {_some(counts)}, which the label map does not name; it names {_some(sorted(table))}."
+            f"mask {name} holds {some(counts)}, which the label map does not name; it names {some(sorted(table))}."
         )
     labels = np.array([table[number] for number in numbers.used], np.uint8)
     if values.dtype != np.uint8:
@@ -218,8 +221,3 @@ def taken_as_greys(values: np.ndarray, numbers: Numbers) -> np.ndarray:
     for number in numbers.used:
         table[number] = numbers.colours[number][0]
     return table[values]
-
-
-def _some(items: Sequence[object], shown: int = 8) -> str:
-    text = ", ".join(str(item) for item in items[:shown])
-    return text if len(items) <= shown else f"{text} and {len(items) - shown} more"

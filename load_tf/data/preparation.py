@@ -79,11 +79,6 @@ def _read(
     return Prepared(split if kept is None else ExampleList(kept, groups_of(split)), inspection)
 
 
-def prepare_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str | None = None) -> dict[str, Split]:
-    """As `read_all`, the prepared splits alone."""
-    return {name: prepared.split for name, prepared in read_all(dataset, names, drawn).items()}
-
-
 def read_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str | None = None) -> dict[str, Prepared]:
     """Prepares several splits, so that a person has the faults of all of them at once.
 

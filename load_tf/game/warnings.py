@@ -21,7 +21,6 @@ UNMOVED_SHARE = 1e-4
 
 def discriminator_warning(measured: Mapping[str, float]) -> str | None:
     """What is wrong with a discriminator, from its `pair_measures` on the hold-out."""
-    pairs = measured["pair_accuracy"]
     if "place_auc" in measured:
         if measured["place_auc"] > CHANCE:
             return None
@@ -29,6 +28,7 @@ def discriminator_warning(measured: Mapping[str, float]) -> str | None:
             f"the discriminator is at chance: it tells {measured['place_auc']:.0%} of the hold-out's right places from "
             "wrong ones, so its gradient is noise; give it more epochs, or another learning rate"
         )
+    pairs = measured["pair_accuracy"]
     if pairs <= CHANCE:
         for name, other in (("real", "fake"), ("fake", "real")):
             if measured[f"{name}_accuracy"] >= 0.99 and measured[f"{other}_accuracy"] <= 0.01:
