@@ -72,6 +72,3 @@ class _Outliving:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-    def __iter__(self) -> Any:
-        return iter(self._stream)

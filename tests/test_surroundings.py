@@ -20,7 +20,8 @@ from load_tf.experiment import environment as environments
 from load_tf.report.words import plain
 from tests import tiny
 
-INLINE = "module://matplotlib_inline.no_such_backend"
+INLINE = "no_such_inline"
+"""To Matplotlib what a notebook's "module://matplotlib_inline.backend_inline" is where that is not installed."""
 ELSEWHERE = {"backend": "jax", "floatx": "float64", "image_data_format": "channels_first", "epsilon": 1e-3}
 RUN = """
 experiment.dataset = @synthetic()
@@ -63,6 +64,7 @@ def python(folder: Path, *command: str, **variables: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_a_run_from_a_notebooks_cell_with_an_old_keras_file(tmp_path: Path) -> None:
     """A process of its own: the figures are drawn, the networks are of float32, and it is written down."""
     (tmp_path / "tiny.gin").write_text(RUN)
@@ -80,7 +82,7 @@ def test_a_run_from_a_notebooks_cell_with_an_old_keras_file(tmp_path: Path) -> N
         "keras.config.epsilon": "0.001",
     }
     assert (found["keras_backend"], found["floatx"], found["precision"]) == ("tensorflow", "float32", "float32")
-    assert "MPLBACKEND = module://" in (tmp_path / "run/report/index.html").read_text()
+    assert f"MPLBACKEND = {INLINE}" in (tmp_path / "run/report/index.html").read_text()
     again = python(tmp_path, *command, KERAS_BACKEND="tensorflow")
     assert again.returncode == 0 and "is finished; its table" in again.stdout, again.stderr
 
@@ -88,8 +90,11 @@ def test_a_run_from_a_notebooks_cell_with_an_old_keras_file(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("code", "variables", "expected"),
     [
-        ("load_tf.run; print(os.environ['MPLBACKEND'])", {"MPLBACKEND": INLINE}, "agg\n"),
-        ("load_tf.any_size; import keras; print(keras.config.backend())", {"KERAS_BACKEND": "jax"}, "tensorflow\n"),
+        (
+            "load_tf.any_size; import keras; print(os.environ['MPLBACKEND'], keras.config.backend())",
+            {"MPLBACKEND": INLINE, "KERAS_BACKEND": "jax"},
+            "agg tensorflow\n",
+        ),
         ("load_tf.Lookahead; print(os.environ['MPLBACKEND'])", {"MPLBACKEND": "svg"}, "svg\n"),
     ],
 )
@@ -181,6 +186,17 @@ def begun(folder: Path, **changes: Any) -> Any:
     (folder / "environment.json").write_text(text)
     directory.state = {"commit": 1}
     return directory, plan
+
+
+def test_what_was_overridden_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", INLINE)
+    monkeypatch.setenv("KERAS_HOME", keras_home(tmp_path / "home", **ELSEWHERE))
+    surroundings.for_a_command()
+    assert (os.environ["MPLBACKEND"], os.environ["KERAS_BACKEND"]) == ("agg", "tensorflow")
+    begun(tmp_path)
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert found["overridden"] == {"MPLBACKEND": INLINE, "keras.json: backend": "jax"}
+    assert (found["keras_backend"], found["floatx"]) == ("tensorflow", "float32")
 
 
 def test_a_run_of_an_older_version_resumes(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Data without an end, which can't be read into memory: refused by what they say, or once memory is full."""
 
 import itertools
+import math
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from load_tf.errors import UserError
@@ -25,8 +28,10 @@ def finite(data: Any, name: str) -> Any:
       UserError: a `tf.data.Dataset` that repeats for ever, or an iterator of `itertools` that does; while it is read,
         what is larger than memory.
     """
-    endless = isinstance(data, itertools.cycle | itertools.count)
-    if isinstance(data, tf.data.Dataset):
+    endless = isinstance(data, itertools.cycle)
+    if isinstance(data, itertools.repeat):
+        endless = operator.length_hint(data, -1) < 0
+    elif isinstance(data, tf.data.Dataset):
         endless = int(data.cardinality()) == tf.data.INFINITE_CARDINALITY
     if endless:
         raise UserError(
@@ -47,7 +52,11 @@ def free_memory() -> float:
         group = Path("/sys/fs/cgroup")
         limit = (group / "memory.max").read_text().strip()
         if limit != "max":
-            found = min(found, float(int(limit) - int((group / "memory.current").read_text())))
+            used = int((group / "memory.current").read_text())
+            parts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            # What is kept of files only because nobody needs its memory is free.
+            kept = int(parts["active_file"]) + int(parts["inactive_file"])
+            found = min(found, float(int(limit) - used + kept))
     except (OSError, KeyError, ValueError):
         if found == float("inf") and "SC_PHYS_PAGES" in os.sysconf_names:
             found = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -57,8 +66,9 @@ def free_memory() -> float:
 def _while_there_is_memory(items: Iterable[Any], name: str, limit: float) -> Iterator[Any]:
     taken = 0.0
     for count, item in enumerate(items, 1):
-        if isinstance(item, tuple | list):
-            taken += sum(getattr(part, "nbytes", 0) or _bytes(part) for part in item)
+        if isinstance(item, tuple | list) and len(item) > 1:
+            # As they are kept: the image as it comes, the label map in bytes.
+            taken += np.asarray(item[0]).nbytes + math.prod(np.shape(item[1]))
         if taken > limit:
             raise UserError(
                 f"the {name} data gave {count} images without coming to an end, which is all that fits into the "
@@ -66,7 +76,3 @@ def _while_there_is_memory(items: Iterable[Any], name: str, limit: float) -> Ite
                 "which an image is read whenever it is needed."
             )
         yield item
-
-
-def _bytes(part: Any) -> int:
-    return part.dtype.size * int(tf.size(part)) if isinstance(part, tf.Tensor) else 0

@@ -130,7 +130,7 @@ def check_logits(model: keras.Model, logits: np.ndarray) -> None:
     if logits.ndim != 4 or logits.shape[0] != 1:
         raise UserError(f"{called} gives {list(logits.shape)} for one image; expected logits [1, h, w, K].")
     kind = tf.as_dtype(logits.dtype)
-    if kind not in (tf.float32, tf.bfloat16):
+    if kind not in (tf.float32, tf.bfloat16, tf.float16):
         raise UserError(
             f"{called} gives {kind.name}; expected logits of float32: make its last layer with dtype='float32'."
         )

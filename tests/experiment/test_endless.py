@@ -31,6 +31,7 @@ def for_ever() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         dataset().repeat(),
         dataset().shuffle(3).repeat().map(lambda image, label: (image, label)),
         itertools.cycle(PAIRS),
+        itertools.repeat(PAIRS[0]),
     ],
 )
 def test_what_says_that_it_has_no_end(data: Any) -> None:
@@ -38,7 +39,9 @@ def test_what_says_that_it_has_no_end(data: Any) -> None:
         endless.finite(data, "training")
 
 
-@pytest.mark.parametrize("data", [dataset(), dataset().repeat(2).take(3), PAIRS, iter(PAIRS)])
+@pytest.mark.parametrize(
+    "data", [dataset(), dataset().repeat(2).take(3), PAIRS, iter(PAIRS), itertools.repeat(PAIRS[0], 3)]
+)
 def test_what_has_an_end_is_read(data: Any) -> None:
     assert len(as_split(endless.finite(data, "training"), "train")) == 3
 
