@@ -46,11 +46,17 @@ def for_python() -> None:
     if "keras" not in sys.modules:
         _check_keras_file()
         _choose_backend()
-    if "matplotlib" not in sys.modules and os.environ.get("MPLBACKEND"):
+    chosen = os.environ.get("MPLBACKEND")
+    if chosen and "matplotlib" not in sys.modules:
+        # Matplotlib would refuse it in its own import and stay half imported, which Keras' import then falls over.
+        del os.environ["MPLBACKEND"]
+        import matplotlib
+
+        os.environ["MPLBACKEND"] = chosen
         try:
-            import matplotlib  # noqa: F401
+            matplotlib.rcParams["backend"] = chosen
         except ValueError:
-            # MPLBACKEND names one that is not installed; the figures here are drawn into files.
+            # It names one that is not installed; the figures here are drawn into files.
             override("MPLBACKEND", "agg")
 
 
