@@ -1,9 +1,12 @@
 """Lookahead adversarial semantic segmentation (LoAd) in TensorFlow 2 and Keras 3.
 
 Each name below is imported when it is first used, so that `import load_tf` and `--help` do not wait for TensorFlow.
+Imported before Keras and TensorFlow, it keeps TensorFlow's notes to its developers out of a notebook.
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 # What an editor and a type checker read. `_EXPORTS` says the same to Python; a test holds the two together.
@@ -42,12 +45,20 @@ _EXPORTS = {
 
 __all__ = sorted(_EXPORTS)
 
+# TensorFlow reads it when it is imported, which is mostly before anything of load_tf is used.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 # Hidden from type checkers, to which a module with `__getattr__` has every name, misspelt ones too.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name not in _EXPORTS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name != "UserError":
+            from load_tf import surroundings
+
+            surroundings.for_python()
         return getattr(importlib.import_module(_EXPORTS[name]), name)
 
 

@@ -7,7 +7,8 @@ and what was expected. What is allowed but seldom meant (a class that occurs now
 hardly anything but void, images that occur twice, or look like neighbours of training or hold-out images) is listed as
 worth a look.
 
-Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config or the folder are wrong.
+Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config or the folder are wrong, 141 if nobody
+reads any more what it prints.
 """
 
 import contextlib
@@ -207,7 +208,7 @@ def summary(found: "Inspection", class_names: tuple[str, ...]) -> str:
 def main() -> None:
     """Entry point of the console script."""
     define_flags()
-    commands.run(check)
+    commands.run(check, for_its_output=True)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from load_tf import interruption
+from load_tf import interruption, output, surroundings
 from load_tf.errors import UserError
 
 FLAGS = flags.FLAGS
 flags.disclaim_key_flags()  # so that --help of a command shows the flags defined here as its own
 USAGE_STATUS = UserError.status
 """Exit status when something outside the code is wrong."""
+READER_GONE = 128 + 13
+"""Exit status when who reads the output has gone away: what a shell says of a process that SIGPIPE ended."""
 
 
 def define_experiment_flags() -> None:
@@ -33,8 +35,15 @@ def define_experiment_flags() -> None:
     )
 
 
-def run(main: Callable[..., int | None], positional: bool = False) -> None:
-    """Runs a command under absl and ends the process with its status; see `execute`."""
+def run(main: Callable[..., int | None], positional: bool = False, for_its_output: bool = False) -> None:
+    """Runs a command under absl and ends the process with its status; see `execute`.
+
+    Args:
+      main: as `execute` takes it.
+      positional: likewise.
+      for_its_output: whether all that the command is for is what it prints, so that it ends, with `READER_GONE`, once
+        nobody reads that any more; others go on without.
+    """
 
     def parse(arguments: list[str]) -> list[str]:
         if {"--help", "-help", "-h", "--helpshort"} & set(arguments[1:]):
@@ -43,7 +52,12 @@ def run(main: Callable[..., int | None], positional: bool = False) -> None:
             sys.exit(0)
         return parse_flags(arguments)
 
-    app.run(lambda arguments: execute(main, arguments, positional), flags_parser=parse)
+    def prepared(*arguments: str) -> int | None:
+        surroundings.for_a_command()
+        return main(*arguments)
+
+    output.outlive_readers(READER_GONE if for_its_output else None)
+    app.run(lambda arguments: execute(prepared, arguments, positional), flags_parser=parse)
 
 
 def usage(description: str) -> str:

@@ -1,5 +1,6 @@
 """The one kind of error that is the user's to mend."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,3 +71,34 @@ def check_number(settings: object, *names: str, zero: bool = False) -> None:
 def check_choice(settings: object, name: str, *choices: str) -> None:
     """As `check`: a field that must be one of a few names."""
     check(settings, name, allowed=lambda value: value in choices, expected=" or ".join(map(repr, choices)))
+
+
+LONGEST_REASON = 240
+"""Characters."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_RAISED = re.compile(r"^[ \t]*(?:\w+\.)*\w*(?:Error|Exception|Interrupt): ", re.M)
+_NODE = re.compile(r"^Node: '.*'$", re.M)
+_PLACE = re.compile(r"\s*(?:Graph execution error:|Detected at node .*|File \".*\", line \d+.*)$")
+_CALLING = re.compile(r"\A\s*Exception encountered when calling .*$", re.M)
+_FUNCTION_NODE = re.compile(r"\{\{\w+ [^}]*\}\}")
+_OPERATION = re.compile(r"\s*\[Op:\w+\].*$")
+
+
+def reason(error: BaseException | None) -> str:
+    """What an error of Keras or TensorFlow says went wrong, in one line; both put pages of their own code around it.
+
+    Args:
+      error: any; None, or one without a message, is named by its class.
+    """
+    text = _COLOURS.sub("", str(error or "")).strip()
+    # AutoGraph gives the message behind the lines of the code that was traced, a Keras layer behind its name, and a
+    # graph that ran behind the node's.
+    for opening in (_RAISED, _NODE):
+        if found := list(opening.finditer(text)):
+            text = text[found[-1].end() :]
+    text = _CALLING.sub("", text)
+    text = _FUNCTION_NODE.sub("", text)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _PLACE.match(line)]
+    line = _OPERATION.sub("", lines[0]).strip() if lines else ""
+    line = line or type(error).__name__
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3].rstrip()}..."

@@ -1,6 +1,7 @@
 """What a data set is: images with label maps, by split, with the names and colours of the classes."""
 
 import dataclasses
+import html
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -39,7 +40,18 @@ class Split(Protocol):
         """Decodes one example. Raises UserError naming the file if it can't be used."""
 
 
-@dataclasses.dataclass(frozen=True)
+class Listed:
+    """A split as people are shown it: how many examples it has and the first and last of their ids, no pixels."""
+
+    def __repr__(self: Split) -> str:
+        ids = [repr(name) for name in self.ids]
+        shown = ids if len(ids) <= 3 else [*ids[:2], "...", ids[-1]]
+        groups = groups_of(self)
+        grouped = "" if groups is None else f" in {len(set(groups))} groups"
+        return f"<{type(self).__name__} of {len(ids)} examples{grouped}: {', '.join(shown)}>"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class SegmentationDataset:
     """A data set: `split(name)` gives its examples, which are found and opened only then.
 
@@ -66,6 +78,20 @@ class SegmentationDataset:
             raise UserError(
                 f"data set {self.name!r} has {len(self.class_names)} class names but {len(self.colours)} colours."
             )
+
+    def __repr__(self) -> str:
+        splits = ", ".join(map(repr, self.sources))
+        return f"<SegmentationDataset {self.name!r}: {self.num_classes} classes, splits {splits}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the classes with their colours, and which splits there are; none is opened."""
+        title = f"{self.name}: splits {', '.join(self.sources)}"
+        rows = "".join(
+            f'<tr><td>{label}</td><td style="background:rgb({red},{green},{blue});width:2em"></td>'
+            f"<td>{html.escape(name)}</td></tr>"
+            for label, (name, (red, green, blue)) in enumerate(zip(self.class_names, self.colours, strict=True))
+        )
+        return f"<table><caption>{html.escape(title)}</caption>{rows}</table>"
 
     @property
     def num_classes(self) -> int:
@@ -102,8 +128,8 @@ def notes_of(split: Split) -> "tuple[Notes, ...]":
     return getattr(split, "notes", ())
 
 
-@dataclasses.dataclass(frozen=True)
-class Grouped:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Grouped(Listed):
     """A split of whose examples it is known what they belong to."""
 
     split: Split
@@ -125,8 +151,8 @@ class Grouped:
         return self.split[index]
 
 
-@dataclasses.dataclass(frozen=True)
-class Subset:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Subset(Listed):
     """Some examples of a split, as a split."""
 
     split: Split
@@ -154,8 +180,8 @@ class Subset:
         return self.split[self.indices[index]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Joined:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Joined(Listed):
     """Two splits one after the other, as a split."""
 
     first: Split
@@ -185,8 +211,8 @@ class Joined:
         return self.first[index] if behind < 0 else self.second[behind]
 
 
-@dataclasses.dataclass(frozen=True)
-class ExampleList:
+@dataclasses.dataclass(frozen=True, repr=False)
+class ExampleList(Listed):
     """Examples that are in memory already, as a split: `ExampleList([(image, label, id), ...])`."""
 
     examples: Sequence[Example]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from load_tf.data.colours import Colour
-from load_tf.data.dataset import Example
+from load_tf.data.dataset import Example, Listed
 from load_tf.data.notes import Notes
 from load_tf.data.text import listing, read_bytes
 from load_tf.errors import UserError
@@ -29,7 +29,7 @@ class FilePair(NamedTuple):
     mask: Path
 
 
-class ImageFiles:
+class ImageFiles(Listed):
     """The examples of pairs of files, as a split; each is read, decoded and checked when it is asked for."""
 
     def __init__(

@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from load_tf.data.colours import Colour
-from load_tf.data.dataset import IGNORE_LABEL, Example, SegmentationDataset
+from load_tf.data.dataset import IGNORE_LABEL, Example, Listed, SegmentationDataset
 from load_tf.errors import UserError
 from load_tf.randomness import generator
 
@@ -56,8 +56,8 @@ def synthetic(
     return SegmentationDataset("synthetic", CLASS_NAMES, COLOURS, sources)
 
 
-@dataclasses.dataclass(frozen=True)
-class SyntheticScenes:
+@dataclasses.dataclass(frozen=True, repr=False)
+class SyntheticScenes(Listed):
     """A split of scenes.
 
     Attributes:

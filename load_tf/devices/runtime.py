@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.devices import precision
+from load_tf import surroundings
+from load_tf.devices import keras_settings, precision
 from load_tf.devices import strategies as devices
 from load_tf.errors import check_whole
 
@@ -48,6 +49,7 @@ class Runtime:
           UserError: if they are not there, or a value is none that is known.
         """
         self.set_up()
+        keras_settings.use()
         precision.use(self.precision)
         return devices.strategy(self.devices, self.logical_devices)
 
@@ -75,5 +77,9 @@ class Runtime:
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "deterministic": self.deterministic,
             "precision": keras.config.dtype_policy().name,
+            "keras_backend": keras.config.backend(),
+            "floatx": keras.config.floatx(),
+            "image_data_format": keras.config.image_data_format(),
+            "variables": {name: os.environ[name] for name in surroundings.BITS if name in os.environ},
             **devices.describe(strategy),
         }

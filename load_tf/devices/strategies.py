@@ -14,7 +14,7 @@ from tensorflow.python.eager import context
 
 from load_tf import interruption
 from load_tf.devices import presence, workers
-from load_tf.errors import UserError
+from load_tf.errors import UserError, reason
 
 EXPECTED = "'auto', 'one', 'mirrored', 'multi_worker', 'tpu' or 'tpu:NAME'"
 
@@ -129,8 +129,7 @@ def _made(make: Callable[[], tf.distribute.Strategy], what: str) -> tf.distribut
     try:
         return make()
     except (RuntimeError, ValueError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{what} can't be used: {reason}") from error
+        raise UserError(f"{what} can't be used: {reason(error)}") from error
 
 
 def _divide_cpu(number: int) -> None:

@@ -3,7 +3,9 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
+from load_tf import surroundings
 from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.experiment.plan import Plan
@@ -33,8 +35,11 @@ def write_environment(directory: RunDirectory, plan: Plan) -> None:
                     "not be those of one run. Resume where it was begun, or choose another --run_dir."
                 )
         return
-    revision = {"git_revision": _git_revision(), "seed": plan.experiment.seed}
-    directory.write("environment.json", json.dumps({**environment, **revision}, indent=1) + "\n")
+    # What a resume may find changed: it is not looked at again.
+    noted: dict[str, Any] = {"git_revision": _git_revision(), "seed": plan.experiment.seed}
+    if surroundings.overridden:
+        noted["overridden"] = surroundings.overridden
+    directory.write("environment.json", json.dumps({**environment, **noted}, indent=1) + "\n")
 
 
 def _git_revision() -> str | None:

@@ -1,20 +1,24 @@
 """LoAd from Python: any Keras segmentor, any (image, label) data, no gin file."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from load_tf import surroundings
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.colours import voc_palette
 from load_tf.data.dataset import SegmentationDataset, Split, groups_of
 from load_tf.data.groups import in_words
 from load_tf.data.pairs import as_splits
+from load_tf.devices import keras_settings
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
@@ -22,7 +26,9 @@ from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment import run as experiment
+from load_tf.experiment.endless import finite
 from load_tf.experiment.plan import Plan, fitted
+from load_tf.experiment.result import Result as Result
 from load_tf.experiment.settings import Experiment
 from load_tf.game.game import Players
 from load_tf.segmentors.convention import OFFICIAL, Convention
@@ -34,21 +40,25 @@ from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run found.
+@contextlib.contextmanager
+def _settings_of_ours() -> Iterator[None]:
+    """Keras' own settings, and no notes of TensorFlow to its developers; the user's are put back.
 
-    Attributes:
-      model: the model that was given, with LoAd's weights.
-      summary: `report/summary.json`: scores on all images, on the hold-out and on the untouched ones.
-      run_dir: the run's folder, with the report, the tables and the SavedModel.
+    Raises:
+      UserError: Keras runs on something else than TensorFlow.
     """
+    surroundings.refuse_other_backend()
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with keras_settings.in_use():
+            yield
+    finally:
+        logger.setLevel(level)
 
-    model: keras.Model
-    summary: dict[str, Any]
-    run_dir: Path
 
-
+@_settings_of_ours()
 def run(
     model: keras.Model,
     training: Any,
@@ -123,16 +133,15 @@ def run(
     Raises:
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
     """
-    splits = as_splits(training, validation, groups)
+    splits = as_splits(finite(training, "training"), finite(validation, "validation"), groups)
     segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
-    dataset = _dataset(splits, num_classes, class_names, colours)
     a_third = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
         *(discriminator or Discriminator(), discriminator_training or DiscriminatorTraining()),
         *(adversarial or AdversarialTraining(), sampling or Sampling()),
     )
     settings = Experiment(
-        dataset,
+        _dataset(splits, num_classes, class_names, colours),
         lambda num_classes: segmentor,
         name=name or model.name,
         crop=crop,

@@ -21,6 +21,7 @@ from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Silent, Terminal
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.storage.shared_run import open_run
+from load_tf.training.segmentor import trained_variables
 from load_tf.training.snapshot import arrays_to_variables
 
 PINNED = frozenset({"data", "baseline", "calibration", "confusion_baseline", "confusion_load"})
@@ -69,6 +70,8 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
     judge = plan.experiment.method.discriminator_settings(plan.players.discriminator)
     if judge is not None:
         build.refuse_unusable(judge)
+    if plan.experiment.method.trains_variables:
+        trained_variables(plan.segmentor.model, plan.players.adversarial)
     data = read_data(plan)
     hold_to(directory, data, plan)
     counts = (len(split) for split in (data.training, data.holdout, data.validation))

@@ -35,6 +35,7 @@ class ClassConstants(Supervised):
     gain: float = GAIN
     every: int = 1
     title = "class constants"
+    trains_variables = False
 
     def __post_init__(self) -> None:
         check_whole(self, "steps", "every")

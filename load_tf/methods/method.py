@@ -117,6 +117,9 @@ class Method:
     trains_discriminator = True
     """False: one that is there stays as it was initialised."""
 
+    trains_variables = True
+    """False: its trainer needs none of the segmentor's variables to be trainable."""
+
     def adversarial_training(self, settings: AdversarialTraining) -> AdversarialTraining:
         """The settings of the segmentor's updates as the method takes them."""
         return settings

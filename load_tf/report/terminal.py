@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from load_tf import output
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.report.endings import ending
 
@@ -32,11 +33,19 @@ class Terminal:
         self._before = 0
         self._game_began = math.nan
         self._began = clock()
+        self._unread = False
 
     def say(self, text: str) -> None:
-        """Prints a line."""
-        tqdm.write(text, file=sys.stdout)
-        sys.stdout.flush()
+        """Prints a line, or nothing once nobody reads it: the run goes on."""
+        if self._unread:
+            return
+        try:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in output.GONE:
+                raise
+            self._unread = True
 
     def remember(self, event: dict[str, Any]) -> None:
         """Takes note of an event from before a resume, without printing it."""

@@ -33,9 +33,11 @@ def duration(seconds: float) -> str:
 
 
 def plain(value: object) -> str:
-    """A setting, a list with commas; nothing is a dash."""
+    """A setting, a list or settings by name with commas; nothing is a dash."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(plain(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {plain(item)}" for name, item in value.items()) or "none"
     return "–" if value is None else str(value)

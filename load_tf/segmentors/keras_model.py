@@ -1,12 +1,12 @@
 """A user's own Keras model as a segmentor."""
 
+import re
 import zipfile
 from pathlib import Path
-from typing import Any, TypeGuard
 
 import keras
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, reason
 from load_tf.segmentors.convention import Convention
 from load_tf.segmentors.labelling import Size
 from load_tf.segmentors.own import OwnModel
@@ -44,22 +44,26 @@ def keras_model(
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises nearly anything on a file that is not what it wrote.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: Keras cannot load it ({reason})") from error
-    taken, given = getattr(model, "input_shape", None), getattr(model, "output_shape", None)
-    if not (_is_map(taken) and _is_map(given)) or taken[-1] != 3:
-        raise UserError(f"{path}: maps {taken} to {given}; expected [B, H, W, 3] to [B, h, w, {num_classes}]")
-    if given[-1] != num_classes:
-        raise UserError(f"{path}: has {given[-1]} output channels; the data set has {num_classes} classes")
+        raise UserError(f"{path}: Keras cannot load it ({_why(error)})") from error
     convention: Convention | str | None = upsampling
     if multiple is not None:
         aligned = upsampling == "aligned"
         convention = Convention(upsampling or "half_pixel", multiple, 1 if aligned else 0)
     try:
-        return OwnModel(model, crop).segmentor(pretrained, f"Keras model {model.name} from {path}", convention)
+        own = OwnModel(model, crop)
+        if own.num_classes != num_classes:
+            raise UserError(f"has {own.num_classes} output channels; the data set has {num_classes} classes.")
+        return own.segmentor(pretrained, f"Keras model {model.name} from {path}", convention)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _is_map(shape: Any) -> TypeGuard[tuple[int | None, ...]]:
-    return isinstance(shape, tuple) and len(shape) == 4 and not isinstance(shape[0], tuple)
+def _why(error: Exception) -> str:
+    """Why Keras can't load a file, and what to do where the file is sound."""
+    text = str(error)
+    instead = "build it of Keras' own layers, or run it from Python with load_tf.run, where that code is"
+    if "Lambda" in text and "safe_mode" in text:
+        return f"it has a Lambda layer, which is code, and code of a file is not run; {instead}"
+    if found := re.search(r"Could not locate (?:class|function) '([^']+)'", text):
+        return f"the code of its {found[1]!r} is not in the file; {instead}"
+    return reason(error)

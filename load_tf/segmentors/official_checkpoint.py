@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, reason
 from load_tf.segmentors import mobilenet_v2, xception
 from load_tf.segmentors.deeplab import Architecture, deeplab
 from load_tf.segmentors.layers import official_variables
@@ -57,7 +57,7 @@ class CheckpointWeights:
             self._reader = tf.train.load_checkpoint(str(prefix))
             shapes = self._reader.get_variable_to_shape_map()
         except _READ_ERRORS as error:
-            raise UserError(f"{prefix}: not a readable TensorFlow checkpoint ({_first_line(error)})") from error
+            raise UserError(f"{prefix}: not a readable TensorFlow checkpoint ({reason(error)})") from error
         self.shapes = {
             name: tuple(shape)
             for name, shape in sorted(shapes.items())
@@ -73,7 +73,7 @@ class CheckpointWeights:
         try:
             return self._reader.get_tensor(name)
         except _READ_ERRORS as error:
-            raise UserError(f"{self.source}: cannot read {name}: {_first_line(error)}") from error
+            raise UserError(f"{self.source}: cannot read {name}: {reason(error)}") from error
 
 
 class FrozenGraphWeights:
@@ -94,7 +94,7 @@ class FrozenGraphWeights:
         try:
             graph.ParseFromString(path.read_bytes())
         except Exception as error:  # protobuf's DecodeError, whose home moves between versions
-            raise UserError(f"{path}: not a frozen TensorFlow graph ({_first_line(error)})") from error
+            raise UserError(f"{path}: not a frozen TensorFlow graph ({reason(error)})") from error
         self._constants = {
             node.name: node.attr["value"].tensor
             for node in graph.node
@@ -248,7 +248,3 @@ def _mobilenet_channels(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...
 def _listed(what: str, names: Iterable[str]) -> str:
     listed = list(names)
     return f"{len(listed)} {what}: {', '.join(listed)}" if listed else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, reason
+from load_tf.segmentors import contract
 from load_tf.segmentors.any_shape import flat_layers, for_any_size
 from load_tf.segmentors.any_size import CutToImages, PadToMultiple
 from load_tf.segmentors.convention import OFFICIAL, UPSAMPLINGS, Convention
@@ -19,12 +20,9 @@ from load_tf.segmentors.labelling import PADDING_VALUE, Size
 from load_tf.segmentors.layers import AlignedResize, DepthwiseConv
 from load_tf.segmentors.segmentor import Segmentor
 
-_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
-_PROBE = (256, 320)
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64, 128)
+_PROBE = (256, 384)
 """A size that all of these divide."""
-
-_REFUSED = (ValueError, TypeError, NotImplementedError, tf.errors.OpError)
-"""What Keras and TensorFlow raise where shapes don't fit."""
 
 
 class OwnModel:
@@ -44,18 +42,19 @@ class OwnModel:
           holds: (height, width) that a network which takes one size only has to take at least; None: nobody knows.
 
         Raises:
-          UserError: it is no segmentor, or gives probabilities.
+          UserError: it is no segmentor, gives probabilities, or its weights are not finite.
         """
+        model = contract.single(model)
+        contract.refuse_not_finite(model)
         self._official = is_official(model)
         self.network, run = _for_any_size(model)
         sizes = _sizes(run) if run is not None else None
         if run is not None and sizes is not None:
             self.largest, (size, logits) = None, (_PROBE, run(_PROBE))
         else:
-            self.network = model
-            size, logits = _one_size(model, holds)
+            self.network, size, logits = _one_size(model, holds)
             self.largest = size
-        _check_logits(logits)
+        contract.check_logits(self.network, logits)
         self._sizes = sizes or _Sizes()
         self._stride = max(1, round(size[0] / logits.shape[1]))
         self._full_resolution = logits.shape[1:3] == size
@@ -111,10 +110,11 @@ def _for_any_size(model: keras.Model) -> tuple[keras.Model, Callable[[Size], np.
     """The network that takes any size, and what runs it on a grey image; None if it takes one size only."""
     if any(isinstance(layer, PadToMultiple) and layer.size is not None for layer in model.layers):
         return model, None
-    network = for_any_size(model)
     try:
-        return network, _on_grey(network)
-    except _REFUSED:
+        return _on_grey(for_any_size(model))
+    except UserError:
+        raise
+    except Exception:  # Keras, TensorFlow and the user's own `call` raise nearly anything where shapes don't fit.
         return model, None
 
 
@@ -126,7 +126,7 @@ def _sizes(run: Callable[[Size], np.ndarray]) -> _Sizes | None:
         size = (_PROBE[0] // 2 + multiple, _PROBE[0] // 2 + 3 * multiple)
         try:
             logits = run(size)
-        except _REFUSED:
+        except Exception:
             continue
         needed = needed or multiple
         if logits.ndim != 4 or not any(side % have for side, have in zip(size, logits.shape[1:3], strict=True)):
@@ -134,20 +134,28 @@ def _sizes(run: Callable[[Size], np.ndarray]) -> _Sizes | None:
     return _Sizes(needed, needed) if needed else None
 
 
-def _on_grey(network: keras.Model, size: Size | None = None) -> Callable[[Size], np.ndarray]:
-    """A function from a size to the logits [1, h, w, K] of a grey image, traced for that size or for any."""
+def _on_grey(network: keras.Model, size: Size | None = None) -> tuple[keras.Model, Callable[[Size], np.ndarray]]:
+    """The network with one tensor for an output, and a function from a size to its logits [1, h, w, K] of a grey image.
 
+    It is traced for that size, or for any.
+    """
+    traced = _traced(network, size)
+    single = contract.only_output(network, traced.get_concrete_function().structured_outputs)
+    if single is not network:
+        network, traced = single, _traced(single, size)
+    return network, lambda grey: traced(tf.fill([1, *grey, 3], PADDING_VALUE)).numpy()
+
+
+def _traced(network: keras.Model, size: Size | None) -> tf.types.experimental.PolymorphicFunction:
     @tf.function(input_signature=[tf.TensorSpec([None, *(size or (None, None)), 3], tf.float32)])
     def traced(images: tf.Tensor) -> tf.Tensor:
         return network(images, training=False)
 
-    if not isinstance(traced.get_concrete_function().structured_outputs, tf.Tensor | tf.TensorSpec):
-        raise UserError(f"the model {network.name!r} gives several outputs; expected logits [B, h, w, K] alone.")
-    return lambda grey: traced(tf.fill([1, *grey, 3], PADDING_VALUE)).numpy()
+    return traced
 
 
-def _one_size(model: keras.Model, holds: Size | None) -> tuple[Size, np.ndarray]:
-    """The size that a network takes which does not take any, and its logits for a grey image of it."""
+def _one_size(model: keras.Model, holds: Size | None) -> tuple[keras.Model, Size, np.ndarray]:
+    """The network that takes one size only, that size, and its logits for a grey image of it."""
     fixed = _fixed_size(model)
     if fixed is None and holds is None:
         raise UserError(
@@ -161,12 +169,15 @@ def _one_size(model: keras.Model, holds: Size | None) -> tuple[Size, np.ndarray]
     failure: Exception | None = None
     for size in dict.fromkeys(candidates):
         try:
-            return size, _on_grey(model, size)(size)
-        except _REFUSED as error:
+            network, run = _on_grey(model, size)
+            return network, size, run(size)
+        except UserError:
+            raise
+        except Exception as error:
             failure = failure or error
-    reason = (str(failure).strip().splitlines() or [type(failure).__name__])[0]
     raise UserError(
-        f"the model can't label an image of {candidates[0][0]} x {candidates[0][1]} pixels: {reason}"
+        f"the model {model.name!r} can't label an image of {candidates[0][0]} x {candidates[0][1]} pixels "
+        f"(height x width): {reason(failure).rstrip('.')}; {contract.EXPECTED}."
     ) from failure
 
 
@@ -178,13 +189,6 @@ def _fixed_size(model: keras.Model) -> Size | None:
     if inputs and len(inputs[0].shape) == 4 and None not in inputs[0].shape[1:3]:
         return tuple(inputs[0].shape[1:3])
     return None
-
-
-def _check_logits(logits: np.ndarray) -> None:
-    if logits.ndim != 4 or logits.shape[0] != 1 or logits.shape[-1] < 2:
-        raise UserError(f"the model gives {list(logits.shape)} for one image; expected logits [1, h, w, K].")
-    if logits.min() >= 0 and np.allclose(logits.sum(-1), 1, atol=1e-3):
-        raise UserError("the model gives probabilities; expected logits: take the soft-max at its end off.")
 
 
 def _convention(wish: Convention | str | None, sizes: _Sizes) -> Convention:

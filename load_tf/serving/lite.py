@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, reason
 from load_tf.segmentors import labelling
 from load_tf.serving.loaded import LoadedSegmentor
 
@@ -42,7 +44,7 @@ def convert(
 
     Raises:
       UserError: if the size is out of range, the model is not one that load_tf exported, the quantization is unknown or
-        has no images to calibrate with.
+        has no images to calibrate with, or the network has an operation that TensorFlow Lite lacks.
     """
     height, width = size or segmentor.crop
     if min(height, width) < 1 or height * width > segmentor.max_pixels:
@@ -76,8 +78,11 @@ def convert(
         if not fitted:
             raise UserError("int8 has no images to calibrate with; expected a few dozen like those to come.")
         converter.representative_dataset = lambda: ({"images": image[np.newaxis]} for image in fitted)
-    with _without_the_notice():
-        return bytes(converter.convert())
+    with _without_the_notice(), _without_the_screen():
+        try:
+            return bytes(converter.convert())
+        except Exception as error:  # The converter's own kinds, and whatever its parts raise.
+            raise UserError(f"{_refusal(error)}; the SavedModel {segmentor.folder} can be served as it is.") from error
 
 
 def fit(image: np.ndarray, size: labelling.Size) -> np.ndarray:
@@ -143,6 +148,33 @@ def _without_the_notice() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         yield
+
+
+@contextlib.contextmanager
+def _without_the_screen() -> Iterator[None]:
+    """Drops what the converter's C++ prints: pages of the graph, of which the exception holds the line that counts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _refusal(error: Exception) -> str:
+    """Why a network has no TFLite file, without a full stop."""
+    lines = re.findall(r"^(?:TF Select|Flex|Custom) ops: (.+)$", str(error), re.M)
+    missing = dict.fromkeys(name.strip() for line in lines for name in line.split(",") if name.strip())
+    if not missing:
+        return f"TensorFlow Lite can't convert the network: {reason(error).rstrip('.')}"
+    return (
+        f"the network uses {', '.join(missing)}, which TensorFlow Lite does not have; expected operations of its own, "
+        "such as bilinear resizing"
+    )
 
 
 def _middle(image: np.ndarray, size: labelling.Size) -> np.ndarray:

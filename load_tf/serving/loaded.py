@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from load_tf.errors import UserError
+from load_tf.errors import UserError, reason
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.serving.versions import versions
 
@@ -76,7 +76,7 @@ def load(directory: str | os.PathLike[str]) -> LoadedSegmentor:
     try:
         module = tf.saved_model.load(str(folder))
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise UserError(f"the SavedModel {folder} can't be loaded: {_first_line(error)}") from error
+        raise UserError(f"the SavedModel {folder} can't be loaded: {reason(error)}") from error
     missing = [name for name in SIGNATURES if name not in module.signatures]
     if missing:
         raise UserError(f"the SavedModel {folder} has no signature {missing[0]!r}; expected one that load_tf exported.")
@@ -116,7 +116,3 @@ def find(directory: Path) -> Path:
     raise UserError(
         f"the folder {directory} holds no SavedModel; expected saved_model.pb in it or in a numbered folder of it."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

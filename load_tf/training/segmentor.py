@@ -75,6 +75,26 @@ def _is_regular_expression(text: str) -> bool:
     return True
 
 
+def trained_variables(segmentor: keras.Model, settings: AdversarialTraining) -> list[keras.Variable]:
+    """The variables of a segmentor that updates change.
+
+    Raises:
+      UserError: if all layers are frozen, or `settings.trainable` finds no variable.
+    """
+    if not segmentor.trainable_variables:
+        raise UserError(
+            f"the model {segmentor.name!r} has no trainable variables: its layers are frozen; expected some to train: "
+            "set trainable = True on it, or on those of its layers that are to learn."
+        )
+    found = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]
+    if not found:
+        raise UserError(
+            f"AdversarialTraining.trainable {settings.trainable!r} finds none of the segmentor's variables, "
+            f"such as {segmentor.trainable_variables[0].path!r}."
+        )
+    return found
+
+
 class SegmentorTrainer(orbit.StandardTrainer):
     """Trains the segmentor by SGD, a number of updates at a time.
 
@@ -116,7 +136,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
           augmentation: whose flip, shift and scale the images and their `truth` get; None: they stay as they are.
 
         Raises:
-          UserError: if `settings.trainable` finds no variable, or the segmentor can't be checkpointed as they ask for.
+          UserError: as `trained_variables`, or if the segmentor can't be checkpointed as they ask for.
         """
         super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
@@ -124,12 +144,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
         self.decay_over, self.augmentation = decay_over, augmentation
         self.forward = differentiable(segmentor)
         self.checkpointed = CheckpointedNetwork(self.forward, crop) if settings.checkpointing else None
-        self.trained = [v for v in segmentor.trainable_variables if re.search(settings.trainable, v.path)]
-        if not self.trained:
-            raise UserError(
-                f"AdversarialTraining.trainable {settings.trainable!r} finds none of the segmentor's variables, "
-                f"such as {segmentor.trainable_variables[0].path!r}."
-            )
+        self.trained = trained_variables(segmentor, settings)
         self.parts = Parts(strategy, settings.accumulate)
         self._traced_gradients: Callable[[Batch], tuple[list[tf.Tensor], tf.Tensor]] | None = None
         with strategy.scope():

@@ -13,6 +13,7 @@ from load_tf.experiment import environment, run
 from load_tf.game.game import Players
 from load_tf.methods.baseline import Baseline
 from load_tf.storage.run_directory import RunDirectory
+from tests.networks import one_convolution
 
 
 def test_a_run_that_is_refused_lets_go_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,8 +25,8 @@ def test_a_run_that_is_refused_lets_go_of_its_folder(tmp_path: Path, monkeypatch
     monkeypatch.setattr(run, "read_data", refuse)
     monkeypatch.setattr(environment, "write_environment", lambda directory, plan: None)
     plan: Any = SimpleNamespace(
-        strategy=tf.distribute.get_strategy(), lookahead=Lookahead(), segmentor=SimpleNamespace(limit=None),
-        experiment=SimpleNamespace(method=Baseline()), players=Players(),
+        strategy=tf.distribute.get_strategy(), lookahead=Lookahead(), players=Players(),
+        segmentor=SimpleNamespace(limit=None, model=one_convolution(3)), experiment=SimpleNamespace(method=Baseline()),
     )  # fmt: skip
     with pytest.raises(UserError, match="an image is spoilt") as kept:
         run.run(plan, tmp_path / "run", "config")

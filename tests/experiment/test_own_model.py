@@ -285,21 +285,33 @@ def test_keras_hub_deeplab_runs(tmp_path: Path) -> None:
     assert result.summary["holdout"]["images"] == 3 and result.summary["cycles"] == 1
 
 
+def frozen() -> keras.Model:
+    """A network of which nothing may learn."""
+    model = unet()
+    model.trainable = False
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "options", "expected"),
     [
         (lambda: unet(last="softmax"), {}, "the model gives probabilities; expected logits"),
+        (frozen, {}, "the model 'unet' has no trainable variables: its layers are frozen; expected some to train: set"),
+        (frozen, {"pretrained": False}, "the model 'unet' has no trainable variables"),
+        (unet, {"pretrained": False, "adversarial": load_tf.AdversarialTraining(trainable="logits")},
+         "AdversarialTraining.trainable 'logits' finds none of the segmentor's variables, such as '"),
         (unet, {"class_names": ["a", "b"]}, "8 outputs a pixel, but 2 class names"),
         (unet, {"crop": (48, 64), "convention": load_tf.Convention("aligned", 16, 1)}, "multiples of 4 pixels only"),
         (unet, {"holdout_images": 6}, "the hold-out is to have 6 images"),
         (lambda: unet(4), {}, "expected 0 to 3"),
         (lambda: keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(8)]), {},
-         "the model gives [1, 8] for one image"),
+         "gives [1, 8] for one image; expected logits [1, h, w, K]"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(model: Any, options: dict[str, Any], expected: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=re.escape(expected)):
         load_tf.run(model(), pairs("train"), pairs("validation"), run_dir=tmp_path / "run", **{**SMALL, **options})
+    assert not (tmp_path / "run/state.json").exists(), "before anything is trained"
 
 
 def test_import_is_cheap() -> None:

@@ -1,6 +1,7 @@
 """The TFLite file against the SavedModel it was made of, by an interpreter that knows neither Keras nor load_tf."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,56 @@ def test_it_gives_the_label_maps_of_the_saved_model(saved_model: Path, size: tup
 def test_sizes_out_of_range_are_named(saved_model: Path) -> None:
     with pytest.raises(UserError, match="100000 x 100000"):
         lite.convert(loaded.load(saved_model), (100_000, 100_000))
+
+
+LACKED = "the network uses ResizeBicubic, which TensorFlow Lite does not have; expected operations of its own"
+
+
+@pytest.fixture(scope="module")
+def bicubic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel with an operation that TensorFlow Lite lacks."""
+    images = keras.Input((None, None, 3))
+    coarse = keras.layers.Conv2D(5, 3, strides=2, padding="same")(images)
+    model = keras.Model(images, keras.layers.UpSampling2D(2, interpolation="bicubic")(coarse))
+    folder = tmp_path_factory.mktemp("bicubic") / "model"
+    export(model, folder, crop=CROP, class_names=list("abcde"), colours=COLOURS)
+    return folder
+
+
+def test_an_operation_that_tflite_lacks_is_named(bicubic: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=LACKED):
+        lite.convert(loaded.load(bicubic))
+    assert "ResizeBicubic" not in capfd.readouterr().err, "the converter's pages"
+
+
+@pytest.mark.slow
+def test_the_command_names_it_in_a_line(bicubic: Path, tmp_path: Path) -> None:
+    refused = call(f"--saved_model={bicubic}", f"--output={tmp_path / 'model.tflite'}")
+    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
+    assert LACKED in refused.stderr and refused.stderr.endswith("can be served as it is.\n")
+    assert not (tmp_path / "model.tflite").exists()
+
+
+def test_whatever_else_the_converter_says_is_a_line(
+    saved_model: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: object) -> bytes:
+        os.write(2, b"pages of MLIR")
+        raise RuntimeError("Quantization not yet supported\nfor this")
+
+    monkeypatch.setattr(lite.tf.lite.TFLiteConverter, "from_concrete_functions", lambda *_: Converter())
+    monkeypatch.setattr(Converter, "convert", fail)
+    with pytest.raises(UserError, match="TensorFlow Lite can't convert the network: Quantization not yet supported;"):
+        lite.convert(loaded.load(saved_model))
+    os.write(2, b"read again")
+    assert capfd.readouterr().err == "read again"
+
+
+class Converter:
+    """In place of TensorFlow's."""
+
+    def convert(self) -> bytes:
+        return b""
 
 
 def call(*flags: str) -> subprocess.CompletedProcess[str]:
