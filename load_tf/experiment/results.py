@@ -15,7 +15,9 @@ from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.neighbours import neighbours
+from load_tf.evaluation.shapes import Shapes
 from load_tf.evaluation.table import summary, table1
+from load_tf.evaluation.where import where
 from load_tf.experiment import registry
 from load_tf.experiment.images import Data
 from load_tf.experiment.plan import Plan
@@ -35,7 +37,7 @@ SHOWN_IMAGES = 6
 def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog, terminal: Terminal) -> None:
     """Scores the baseline and the present model on all validation images and writes everything people look at."""
     evaluator = plan.table_evaluator(data.validation)
-    load, baseline = _confusion_matrices(plan, directory, evaluator)
+    load, baseline, shapes = _measured(plan, directory, evaluator)
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     if not workers.of(plan.strategy).is_chief:
         directory.commit(state, {}, {"start"}, last=True)
@@ -51,6 +53,16 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
         "neighbours": alike,
         "looks": seen.summary() if seen else None,
     }
+    if shapes is not None:
+        untouched = sorted(set(range(len(baseline))) - set(data.holdout_indices))
+        scores["where"] = where(
+            experiment.dataset.class_names,
+            (baseline, shapes[1]),
+            (load, shapes[0]),
+            chosen=untouched or None,
+            groups=groups,
+            seed=experiment.seed,
+        )
     holdout_ids = [data.validation.ids[i] for i in data.holdout_indices]
     write_tables(directory, plan, table, scores, journal, holdout_ids, None if groups is None else in_words(groups))
     with interruption.abandonable():
@@ -91,25 +103,39 @@ def _neighbours(data: Data, baseline: np.ndarray, load: np.ndarray, grouped: boo
     return {"lag1": found.lag1, "images": found.images, "warning": found.warning(grouped)}
 
 
-def _confusion_matrices(plan: Plan, directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:
-    """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long."""
+def _measured(
+    plan: Plan, directory: RunDirectory, evaluator: Evaluator
+) -> tuple[np.ndarray, np.ndarray, tuple[Shapes, Shapes] | None]:
+    """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long.
+
+    Returns:
+      Confusion matrices of both, and the shapes of both; None for the shapes if one was scored by a version that did
+      not measure them.
+    """
     model = plan.segmentor.model
     result = variables_to_arrays(model.variables)
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     files = set(directory.state["files"])
-    found = []
+    confusion, shapes = [], []
     for name, weights in (("load", lambda: result), ("baseline", lambda: directory.arrays("baseline"))):
         if f"confusion_{name}" not in directory.state["files"]:
             arrays_to_variables(weights(), model.variables)
             began = time.monotonic()
             with interruption.abandonable():
-                matrices = evaluator.evaluate(f"validation, {name}")
+                matrices, measured = evaluator.evaluate_shapes(f"validation, {name}")
             directory.time("validation", time.monotonic() - began, images=len(matrices))
-            directory.commit(state, {f"confusion_{name}": functools.partial(dict, confusion=matrices)}, files)
+            new = {
+                f"confusion_{name}": functools.partial(dict, confusion=matrices),
+                f"shapes_{name}": measured._asdict,
+            }
+            directory.commit(state, new, files)
             files = set(directory.state["files"])
-        found.append(directory.arrays(f"confusion_{name}")["confusion"])
+        confusion.append(directory.arrays(f"confusion_{name}")["confusion"])
+        if f"shapes_{name}" in directory.state["files"]:
+            stored = directory.arrays(f"shapes_{name}")
+            shapes.append(Shapes(*(stored[field] for field in Shapes._fields)))
     arrays_to_variables(result, model.variables)
-    return found[0], found[1]
+    return confusion[0], confusion[1], (shapes[0], shapes[1]) if len(shapes) == 2 else None
 
 
 def _rows(

@@ -172,6 +172,33 @@ def test_the_page_says_what_the_files_say(run_dir: Path) -> None:
     assert "Lookahead.patience = 2" in text and "2.20.0" in text
 
 
+WHERE: dict[str, Any] = {
+    "images": 30,
+    "measures": [
+        {"name": "mIoU within 3 pixels of a boundary", "baseline": 40.0, "load": 42.0, "gain": 2.0, "gain_low": 1.0,
+         "gain_high": 3.0, "pixels": 12.34},
+        {"name": "boundary F1", "baseline": 50.0, "load": 49.5, "gain": -0.5, "gain_low": None, "gain_high": None},
+        {"name": "mIoU elsewhere", "baseline": None, "load": None, "gain": None, "gain_low": None, "gain_high": None,
+         "pixels": 0.0},
+    ],
+    "classes": {EVIL: {"boundary_f1": [None, 0.0], "components": [7, 12, 9], "proportion": [10.0, 12.5, 11.0]}},
+    "notes": [f"Void counts nowhere. {EVIL}"],
+}  # fmt: skip
+
+
+def test_where_the_gain_is(run_dir: Path) -> None:
+    before = Reader(html.page(run_dir)).text()
+    assert "Where the gain is" not in before, "a run of a version that did not measure it"
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "where": WHERE}))
+    text = Reader(html.page(run_dir)).text()
+    assert "Over the 30 untouched images, in per cent. Void counts nowhere. <script>" in text
+    assert "mIoU within 3 pixels of a boundary 12.3 % 40.00 42.00 +2.00 +1.00 to +3.00" in text
+    assert "boundary F1 50.00 49.50 −0.50 mIoU elsewhere 0.0 % By class" in text
+    assert f"{EVIL} 0.00 7 12 9 10.00 12.50 11.00" in text
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "where": {**WHERE, "images": 50}}))
+    assert "Over the 50 evaluated images" in Reader(html.page(run_dir)).text()
+
+
 def test_nothing_of_a_run_becomes_a_tag_or_an_address(run_dir: Path) -> None:
     page = html.page(run_dir)
     reader = Reader(page)
