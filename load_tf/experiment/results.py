@@ -27,7 +27,7 @@ from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
 from load_tf.serving.saved_model import export
-from load_tf.storage.run_directory import RunDirectory
+from load_tf.storage.run_directory import ArraySource, RunDirectory
 from load_tf.training.snapshot import arrays_to_variables, variables_to_arrays
 
 SHOWN_IMAGES = 6
@@ -124,7 +124,7 @@ def _measured(
             with interruption.abandonable():
                 matrices, measured = evaluator.evaluate_shapes(f"validation, {name}")
             directory.time("validation", time.monotonic() - began, images=len(matrices))
-            new = {
+            new: dict[str, ArraySource] = {
                 f"confusion_{name}": functools.partial(dict, confusion=matrices),
                 f"shapes_{name}": measured._asdict,
             }
