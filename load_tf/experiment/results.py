@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from load_tf.data.dataset import groups_of
 from load_tf.data.groups import in_words
 from load_tf.devices import workers
 from load_tf.errors import UserError
+from load_tf.evaluation.converged import never_predicted, unconverged
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.neighbours import neighbours
 from load_tf.evaluation.shapes import Shapes
@@ -26,6 +28,7 @@ from load_tf.report import convergence, html, pictures, qualitative
 from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
+from load_tf.report.timeline import finite_or_nan
 from load_tf.serving.saved_model import export
 from load_tf.storage.run_directory import ArraySource, RunDirectory
 from load_tf.training.snapshot import arrays_to_variables, variables_to_arrays
@@ -47,22 +50,8 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
     table = table1(experiment.dataset.class_names, baseline, load, groups=groups, seed=experiment.seed)
     journal = directory.journal()
     seen = looks(journal)
-    alike = _neighbours(data, baseline, load, grouped=groups is not None)
-    scores: dict[str, Any] = {
-        **summary(baseline, load, data.holdout_indices, groups=groups, seed=experiment.seed),
-        "neighbours": alike,
-        "looks": seen.summary() if seen else None,
-    }
-    if shapes is not None:
-        untouched = sorted(set(range(len(baseline))) - set(data.holdout_indices))
-        scores["where"] = where(
-            experiment.dataset.class_names,
-            (baseline, shapes[1]),
-            (load, shapes[0]),
-            chosen=untouched or None,
-            groups=groups,
-            seed=experiment.seed,
-        )
+    scores = _scores(plan, data, journal, (baseline, load), shapes)
+    scores["looks"] = seen.summary() if seen else None
     holdout_ids = [data.validation.ids[i] for i in data.holdout_indices]
     write_tables(directory, plan, table, scores, journal, holdout_ids, None if groups is None else in_words(groups))
     with interruption.abandonable():
@@ -90,9 +79,35 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
     directory.write("report/index.html", html.page(directory.path))
     left = {name: _digest(directory.path / name) for name in _left(directory)}
     directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
-    doubts = [*(seen.warnings() if seen else ()), *([alike["warning"]] if alike["warning"] else ())]
-    warned = "".join(f"\nWARNING: {text}" for text in doubts)
+    doubts = [scores["start"]["warning"], *(seen.warnings() if seen else ()), scores["neighbours"]["warning"]]
+    warned = "".join(f"\nWARNING: {text}" for text in doubts if text)
     terminal.say(f"\n{table.text()}\n{scores_in_words(scores)}{warned}\nreport: {directory.path / 'report'}")
+
+
+def _scores(
+    plan: Plan,
+    data: Data,
+    journal: Sequence[Mapping[str, Any]],
+    confusion: tuple[np.ndarray, np.ndarray],
+    shapes: tuple[Shapes, Shapes] | None,
+) -> dict[str, Any]:
+    """What `summary.json` says of the two models, baseline and result, whose matrices and shapes are given."""
+    names, seed, groups = plan.experiment.dataset.class_names, plan.experiment.seed, groups_of(data.validation)
+    epochs = [finite_or_nan(event["miou"]) for event in journal if event["event"] == "stage_one"]
+    scores: dict[str, Any] = {
+        **summary(*confusion, data.holdout_indices, groups=groups, seed=seed),
+        "neighbours": _neighbours(data, *confusion, grouped=groups is not None),
+        "start": {"warning": unconverged(epochs, confusion[0])},
+        "never_predicted": {
+            name: [names[k] for k in np.flatnonzero(never_predicted(matrices))]
+            for name, matrices in zip(("baseline", "load"), confusion, strict=True)
+        },
+    }
+    if shapes is not None:
+        untouched = sorted(set(range(len(confusion[0]))) - set(data.holdout_indices))
+        sides = tuple(zip(confusion, shapes, strict=True))
+        scores["where"] = where(names, sides[0], sides[1], chosen=untouched or None, groups=groups, seed=seed)
+    return scores
 
 
 def _neighbours(data: Data, baseline: np.ndarray, load: np.ndarray, grouped: bool) -> dict[str, Any]:
@@ -109,8 +124,8 @@ def _measured(
     """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long.
 
     Returns:
-      Confusion matrices of both, and the shapes of both; None for the shapes if one was scored by a version that did
-      not measure them.
+      Confusion matrices of the result and of the baseline, and the shapes of the baseline and of the result; None for
+      the shapes if one was scored by a version that did not measure them.
     """
     model = plan.segmentor.model
     result = variables_to_arrays(model.variables)
@@ -135,7 +150,7 @@ def _measured(
             stored = directory.arrays(f"shapes_{name}")
             shapes.append(Shapes(*(stored[field] for field in Shapes._fields)))
     arrays_to_variables(result, model.variables)
-    return confusion[0], confusion[1], (shapes[0], shapes[1]) if len(shapes) == 2 else None
+    return confusion[0], confusion[1], (shapes[1], shapes[0]) if len(shapes) == 2 else None
 
 
 def _rows(

@@ -112,9 +112,11 @@ def _draw_levels(axis: Axes, run: Timeline, low: float) -> None:
     if math.isnan(run.start_miou):
         return
     columns = [(cycle.start, cycle.last, cycle.start_miou) for cycle in run.cycles] or [(0, 1, run.start_miou)]
+    start = r"start model, $\mu_s$" + ("" if run.upper else r" ($\beta_u$ = 0)")
+    upper = (run.upper, "--", canvas.GREEN, rf"$\mu_s + \beta_u$ ($\beta_u$ = {100 * run.upper:g})")
     levels = (
-        (0.0, "-", canvas.BLACK, r"start model, $\mu_s$"),
-        (run.upper, "--", canvas.GREEN, rf"$\mu_s + \beta_u$ ($\beta_u$ = {100 * run.upper:g})"),
+        (0.0, "-", canvas.BLACK, start),
+        *([upper] if run.upper else []),  # 0 would be a second line on the first
         (-run.lower, "--", canvas.VERMILLION, rf"$\mu_s - \beta_l$ ($\beta_l$ = {100 * run.lower:g})"),
     )
     for offset, style, colour, label in levels:
@@ -178,10 +180,12 @@ def _mark_peaks(axis: Axes, run: Timeline) -> None:
             x, y, "*", color=canvas.GREEN, markersize=13, markeredgecolor="white", zorder=6,
             label="peak: the next start model" if i == 0 else None,
         )  # fmt: skip
-        at_left_edge = x * _scale(run) < 50
+        aside, side = (
+            (-2, "left") if x * _scale(run) < 50 else (9, "right") if _at_right_edge(x, run) else (0, "center")
+        )
         axis.annotate(
-            text, (x, y), xytext=(-2 if at_left_edge else 0, 8), textcoords="offset points",
-            ha="left" if at_left_edge else "center", color=canvas.GREEN, fontsize=10, zorder=7,
+            text, (x, y), xytext=(aside, 8), textcoords="offset points", ha=side, color=canvas.GREEN, fontsize=10,
+            zorder=7,
         )  # fmt: skip
 
 
@@ -192,10 +196,16 @@ def _peak_labels(peaks: list[tuple[int, Event]], run: Timeline) -> list[str]:
     for x, peak in reversed(peaks):
         pixels, name = x * _scale(run), model_name(peak["model"])
         choices = ((52, f"{name}  {100 * peak['miou']:.2f}"), (16, name))
-        half, text = next(((half, text) for half, text in choices if pixels + half < free), (0, ""))
+        beyond = 15 if _at_right_edge(x, run) else None
+        half, text = next(((half, text) for half, text in choices if pixels + (beyond or half) < free), (0, ""))
         labels.append(text)
-        free = pixels - half if text else free
+        free = pixels - (2 * half - beyond if beyond else half) if text else free
     return labels[::-1]
+
+
+def _at_right_edge(x: int, run: Timeline) -> bool:
+    """Whether a label centred here would be cut: the picture ends a few pixels behind the last iteration."""
+    return x * _scale(run) > _AXES_PIXELS - 40
 
 
 def _draw_discriminator(axis: Axes, run: Timeline) -> None:

@@ -32,7 +32,7 @@ def draw(run: Run) -> Markup | None:
     classes = [_class(name, of) for name, of in found["classes"].items()]
     return join(
         tag("p", f"Over the {images}, in per cent. {' '.join(found['notes'])}", class_="note"),
-        _table(["where", "of the pixels", "baseline", "LoAd", "gain", "95 % interval"], measures),
+        _table(["where", "of the pixels", "baseline", "LoAd", "gain", "95\N{NO-BREAK SPACE}% interval"], measures),
         tag("p", "By class: true values beside those of the label maps before and after.", class_="note"),
         _table(
             ["class", "boundary F1: baseline", "LoAd", "components: true", "baseline", "LoAd", "% of pixels: true",
