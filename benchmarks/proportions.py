@@ -39,16 +39,23 @@ def matched(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return best.astype(np.uint8)
 
 
-def matched_maps(evaluator: Evaluator, split: Split, examples: GridExamples, crop: tuple[int, int]) -> np.ndarray:
-    """Those of a split by the evaluator's segmentor, on the grid of its examples: uint8 [N, G, G]."""
+def plain_and_matched_maps(
+    evaluator: Evaluator, split: Split, examples: GridExamples, crop: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of a split by the evaluator's segmentor, on the grid of its examples: uint8 [N, G, G] each.
+
+    Returns:
+      As they are, and by `matched`.
+    """
     grid = examples.images.shape[1]
 
     @tf.function(reduce_retracing=True)
     def on_grid(images: tf.Tensor) -> tf.Tensor:
         return logits_on_grid(evaluator.forward(images, training=False), crop, grid, evaluator.convention)
 
-    maps = np.zeros_like(examples.labels)
+    plain, equal = np.zeros_like(examples.labels), np.zeros_like(examples.labels)
     for index in range(len(split)):
         images, _ = padded_batch(split, [index], crop)
-        maps[index] = matched(on_grid(tf.constant(images))[0].numpy(), examples.labels[index])
-    return maps
+        logits = on_grid(tf.constant(images))[0].numpy()
+        plain[index], equal[index] = logits.argmax(-1), matched(logits, examples.labels[index])
+    return plain, equal

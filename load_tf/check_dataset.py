@@ -10,10 +10,11 @@ worth a look.
 Exit status: 0 if there is no fault, 1 if there are some, 2 if flags, the config or the folder are wrong.
 """
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from absl import flags
 
@@ -22,7 +23,7 @@ from load_tf.errors import UserError
 from load_tf.experiment import config
 
 if TYPE_CHECKING:
-    from load_tf.data.dataset import Example, SegmentationDataset
+    from load_tf.data.dataset import Example, SegmentationDataset, Split
     from load_tf.data.inspection import Inspection
 
 FLAGS = flags.FLAGS
@@ -43,6 +44,7 @@ def check() -> int:
     if output is not None and (output.is_dir() or not output.absolute().parent.is_dir()):
         raise UserError(f"--output {output} can't be written; expected the path of a file in a folder that is there.")
     config.parse_gin()
+    from load_tf.data.faults import by_cause
     from load_tf.experiment import plan
     from load_tf.report import contact_sheet
     from load_tf.storage.arrays import write_atomically
@@ -50,21 +52,38 @@ def check() -> int:
     configured = config.configured(plan.make_experiment)
     dataset = configured.dataset
     parts = [configured.training_split, configured.validation_split, configured.holdout_split]
-    faults, shown = check_splits(dataset, configured.training_split, configured.crop, [p for p in parts if p])
+    faults, shown = check_splits(
+        dataset,
+        configured.training_split,
+        configured.crop,
+        [p for p in parts if p],
+        Holdout(configured.holdout_images, configured.seed),
+    )
     if output is not None:
         try:
             write_atomically(output, contact_sheet.draw(shown, dataset.class_names, dataset.colours))
         except OSError as error:
             raise UserError(f"--output {output} can't be written: {error.strerror}.") from None
         print(f"contact sheet: {output}")
-    for fault in faults:
+    for fault in by_cause(faults):
         print(fault, file=sys.stderr)
     print(f"{len(faults)} faults" if faults else f"no faults: {dataset.name} can be used.")
     return 1 if faults else 0
 
 
+class Holdout(NamedTuple):
+    """How the hold-out is drawn from the validation images."""
+
+    images: int
+    seed: int
+
+
 def check_splits(
-    dataset: "SegmentationDataset", training_split: str, crop: tuple[int, int], parts: Sequence[str] = ()
+    dataset: "SegmentationDataset",
+    training_split: str,
+    crop: tuple[int, int],
+    parts: Sequence[str] = (),
+    holdout: Holdout | None = None,
 ) -> tuple[list[str], list[tuple[str, "Example"]]]:
     """Reads all splits and prints what they consist of.
 
@@ -74,21 +93,23 @@ def check_splits(
       crop: height and width in pixels.
       parts: the splits a run reads, no two of which may share images or neighbours: training, validation, and the
         hold-out unless it is yet to be drawn from the second.
+      holdout: how it is, so that its images, which have to fit into the crop, too, are known; None: nobody looks.
 
     Returns:
       The faults, a sentence each; some examples of every split, each with a caption.
     """
-    from load_tf.data import neighbours
-    from load_tf.data.dataset import groups_of
-    from load_tf.data.inspection import Inspection, read_examples
+    from load_tf.data import neighbours, notes
+    from load_tf.data.dataset import groups_of, notes_of
+    from load_tf.data.inspection import Inspection, larger_than, read_examples
     from load_tf.data.preparation import shared_ids
     from load_tf.data.text import refuse_duplicates
     from load_tf.randomness import generator
 
     faults: list[str] = []
     shown: list[tuple[str, Example]] = []
-    ids: dict[str, tuple[str, ...]] = {}
+    opened: dict[str, Split] = {}
     looks: dict[str, neighbours.Part] = {}
+    read: dict[str, Inspection] = {}
     for name in dict.fromkeys((*dataset.sources, *parts)):
         description = f"{dataset.name} {name}"
         try:
@@ -104,25 +125,61 @@ def check_splits(
             refuse_duplicates(split.ids, description)
         except UserError as error:
             faults += error.faults
-        ids[name] = split.ids
+        opened[name] = split
         chosen = set(generator(0, "contact sheet", name).permutation(len(split))[:SHOWN].tolist())
-        found = Inspection.empty(description, split.ids)
+        found = read[name] = Inspection.empty(description, split.ids)
         for index, example in enumerate(read_examples(split, dataset.num_classes, description, found)):
             if example is not None and index in chosen:
                 shown.append((f"{name}: {example.id}"[-48:], example))
-        looks[name] = neighbours.Part(found.ids, found.signatures, groups_of(split))
+        looks[name] = neighbours.Part(found.ids, found.signatures, groups_of(split), tuple(found.digests))
         if name == training_split:
-            found.faults += found.larger_than(crop)
+            found.faults += found.one_class(dataset.class_names)
         print(summary(found, dataset.class_names))
         faults += found.faults
+    faults += larger_than(crop, _in_the_crop(read, opened, training_split, parts, holdout), _crop_for)
     # The augmented training list of VOC holds the plain one; what both must not share is the validation images.
-    read = {name: ids[name] for name in ids if name in parts}
-    faults += [*(f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f), *shared_ids(read)]
+    ids = {name: split.ids for name, split in opened.items()}
+    of_run = {name: ids[name] for name in ids if name in parts}
+    faults += [*(f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f), *shared_ids(of_run)]
     together = {name: looks[name] for name in parts if name in looks}
-    for suspicion in neighbours.suspicions(together, parts[1] if len(parts) == 2 else None):
+    suspicions = notes.suspicions([note for split in opened.values() for note in notes_of(split)])
+    suspicions += neighbours.copies(looks)
+    suspicions += neighbours.suspicions(together, parts[1] if len(parts) == 2 else None)
+    for suspicion in suspicions:
         print(f"worth a look: {suspicion}\n")
     # What is wrong with the folder as a whole is said by each of its splits.
     return list(dict.fromkeys(faults)), shown
+
+
+def _in_the_crop(
+    read: "Mapping[str, Inspection]",
+    opened: "Mapping[str, Split]",
+    training_split: str,
+    parts: Sequence[str],
+    holdout: Holdout | None,
+) -> "dict[str, tuple[Inspection, Collection[str]]]":
+    """The images that have to fit into the crop: training images and the hold-out, as far as they are known."""
+    from load_tf.data.preparation import draw_holdout
+
+    found: dict[str, tuple[Inspection, Collection[str]]] = {}
+    if training_split in read:
+        found["training"] = read[training_split], set(read[training_split].ids)
+    chosen: tuple[str, ...] = ()
+    if len(parts) == 3 and parts[2] in read:
+        chosen = opened[parts[2]].ids
+    elif len(parts) == 2 and parts[1] in opened and holdout is not None:
+        # A hold-out that can't be drawn is refused by the run, before it reads anything.
+        with contextlib.suppress(UserError):
+            chosen = draw_holdout(opened[parts[1]], holdout.images, holdout.seed)[0].ids
+    if chosen:
+        found["hold-out"] = read[parts[-1]], set(chosen)
+    return found
+
+
+def _crop_for(size: tuple[int, int]) -> str:
+    from load_tf.segmentors.convention import OFFICIAL
+
+    return f"experiment.crop = {OFFICIAL.crop_for([size])}"
 
 
 def summary(found: "Inspection", class_names: tuple[str, ...]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from load_tf.data.folder import folder
-from load_tf.data.preparation import prepare_all
+from load_tf.data.preparation import read_all
 from load_tf.errors import UserError
 from load_tf.randomness import generator
 
@@ -190,7 +190,7 @@ def outcome(case: Case, root: Path) -> tuple[str, ...]:
     make_sound(root)
     case.make(root)
     try:
-        prepare_all(folder(str(root), name="scenes"), ("train", "validation"))
+        read_all(folder(str(root), name="scenes"), ("train", "validation"))
     except UserError as error:
         return error.faults
     return ()

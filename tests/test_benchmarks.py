@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import discriminator as benchmark
-from benchmarks import proportions, setting, timing
+from benchmarks import proportions, setting, timing, walk
 from benchmarks.networks import multiply_adds, network
 from load_tf.errors import UserError
 from tests import networks, tiny
@@ -131,7 +131,7 @@ def test_a_method_without_a_discriminator_is_refused(config: Callable[..., None]
         pass
 
 
-def test_the_discriminators_table_has_a_row_of_numbers_for_every_epoch(
+def test_the_discriminators_tables_have_a_row_for_every_epoch_and_one_for_the_kept(
     config: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config(
@@ -141,12 +141,34 @@ def test_the_discriminators_table_has_a_row_of_numbers_for_every_epoch(
     )  # fmt: skip
     benchmark._main()
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    header, _, *rows = lines
-    assert len(rows) == 2 and all(len(row) == len(header) for row in rows)
-    numbers = {name: [float(row[place]) for row in rows] for place, name in enumerate(header)}
-    for name in ("pairs", "pairs of equal proportions", "places", "localisation"):
-        assert all(0 <= value <= 1 for value in numbers[name])
-    for name in header:
-        if "tau" in name:
-            assert all(-1 <= value <= 1 for value in numbers[name])
-    assert numbers["cosine with cross-entropy's, tau 1"] != numbers["cosine with cross-entropy's, tau 20"]
+    (header, _, *epochs), (kept_header, _, kept) = lines[:4], lines[4:]
+    assert len(epochs) == 2 and all(len(row) == len(header) for row in epochs) and len(kept) == len(kept_header)
+    for name in ("pairs", "places", "localisation"):
+        assert all(0 <= float(row[header.index(name)]) <= 1 for row in epochs)
+    measured = dict(zip(kept_header, map(float, kept), strict=True))
+    assert measured["kept epoch"] in (1, 2)
+    assert all(0 <= measured[name] <= 1 for name in ("pairs", "of equal proportions", "places", "localisation"))
+    assert all(-1 <= value <= 1 for name, value in measured.items() if "tau" in name)
+    assert measured["cosine with cross-entropy's, tau 1"] != measured["cosine with cross-entropy's, tau 20"]
+
+
+@pytest.mark.slow
+def test_a_walk_by_the_discriminator_and_by_cross_entropy(
+    config: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walk, "ITERATIONS", 1)
+    chosen = ("AdversarialTraining.batch_size = 2", "DiscriminatorTraining.max_epochs = 1")
+    config("LoAd", *chosen, "AdversarialTraining.learning_rate = 0.1", "AdversarialTraining.updates_per_iteration = 3")
+    walk._main()
+    lines = capsys.readouterr().out.splitlines()
+    table = [line.strip("| ").split(" | ") for line in lines if line.startswith("|")]
+    names = list(walk.COLUMNS)
+    walked = {cells[0]: cells for cells in table if len(cells) == len(names) and cells[1] == "3"}
+    assert set(walked) == {"adversarial", "cross-entropy"}
+    assert float(walked["cross-entropy"][names.index("path")]) > 0
+    # Both begin where the start is: cross-entropy does not go on from where the other one went.
+    assert walked["adversarial"] != walked["cross-entropy"]
+
+
+def test_scores_are_over_the_classes_of_the_truth() -> None:
+    assert walk.scores(np.array([[6, 2, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx((100 * (6 / 8 + 2 / 4) / 2, 80.0))

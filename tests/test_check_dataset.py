@@ -15,7 +15,7 @@ from load_tf import check_dataset, commands
 from load_tf.data.dataset import Example, ExampleList, SegmentationDataset
 from load_tf.data.folder import folder
 from load_tf.data.inspection import Inspection, read_examples
-from load_tf.data.preparation import prepare_all
+from load_tf.data.preparation import read_all
 from load_tf.errors import UserError
 from tests import bad_inputs
 
@@ -110,7 +110,7 @@ def test_the_run_refuses_what_the_check_lists(root: Path) -> None:
     (root / "images/a.png").write_bytes(b"")
     (root / "images/e.png").write_bytes(b"text")
     with pytest.raises(UserError) as caught:
-        prepare_all(folder(str(root)), ("train", "validation"))
+        read_all(folder(str(root)), ("train", "validation"))
     assert [("a.png" in fault, "e.png" in fault) for fault in caught.value.faults] == [(True, False), (False, True)]
     assert all(name in str(caught.value) for name in ("a.png", "e.png"))
 
@@ -139,12 +139,130 @@ def test_a_sound_data_set_is_counted(check: Callable[..., tuple[int, str, str]],
 
 
 def test_training_images_have_to_fit_into_the_crop(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
-    status, _, complaints = check(f"--data_dir={root}", "--gin_param=experiment.crop = (17, 33)")
-    assert status == 1
-    lines = complaints.strip().splitlines()
-    assert [line.partition(";")[0] for line in lines] == [
-        f"training image {name!r} is 20x30, larger than the crop 17x33" for name in "abc"
-    ]
+    """So does the hold-out; one line says how."""
+    status, printed, complaints = check(f"--data_dir={root}", "--gin_param=experiment.crop = (17, 33)")
+    assert status == 1 and printed.endswith("\n1 faults\n")
+    larger = "larger than the crop 17x33, up to 20x30 (height x width)"
+    assert complaints == f"3 training images are {larger}: 'a', 'b', 'c'; use experiment.crop = (33, 33).\n"
+    held = ("--gin_param=experiment.crop = (17, 33)", "--gin_param=experiment.holdout_images = 1")
+    assert f"3 training and 1 hold-out images are {larger}" in check(f"--data_dir={root}", *held)[2]
+    assert check(f"--data_dir={root}", "--gin_param=experiment.crop = (33, 33)")[0] == 0
+
+
+def test_palettes_that_number_the_colours_differently(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    """What a paint program leaves that reduces painted masks to palettes one by one."""
+    colours = np.array([(0, 0, 0), (0, 255, 0), (255, 0, 0)], np.uint8)
+    for number, name in enumerate("abcdef"):
+        meant = bad_inputs.mask(number)
+        if number % 2:
+            meant[meant == 1] = 0
+        Image.fromarray(colours[meant]).quantize(len(np.unique(meant))).save(root / f"masks/{name}.png")
+    status, printed, _ = check(f"--data_dir={root}")
+    assert status == 0
+    assert "worth a look: the palettes of the masks number the colours differently: (" in printed
+    assert re.search(r"\(255, 0, 0\) is \d in '.*masks/\w.png' and \d in '.*masks/\w.png'", printed)
+    # Negative control: one palette for all.
+    for number, name in enumerate("abcdef"):
+        picture = Image.fromarray(bad_inputs.mask(number))
+        picture.putpalette(colours.tobytes())
+        picture.save(root / f"masks/{name}.png")
+    assert "palettes" not in check(f"--data_dir={root}")[1]
+
+
+def test_binary_masks_of_0_and_255(
+    check: Callable[..., tuple[int, str, str]], root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "classes.txt").write_text("background\nobject\n")
+    for number, name in enumerate("abcdef"):
+        binary = (bad_inputs.mask(number) > 0) * np.uint8(255)
+        (root / f"masks/{name}.png").write_bytes(bad_inputs.encoded(binary))
+    status, printed, complaints = check(f"--data_dir={root}")
+    assert status == 1 and "scenes train: 3 examples, 1 faults" in printed
+    assert complaints == (
+        "the masks of scenes train hold 0 ('background') and 255 only, and 255 is void; expected labels of two classes "
+        "or more: if 255 is a class, say so with folder.label_map = {0: 0, 255: 1}, or write its number.\n"
+    )
+    with pytest.raises(UserError, match=r"the masks of scenes train hold 0 \('background'\) and 255 only"):
+        read_all(folder(str(root)), ("train", "validation"))
+    capsys.readouterr()
+    status, printed, complaints = check(f"--data_dir={root}", "--gin_param=folder.label_map = {0: 0, 255: 1}")
+    assert (status, complaints) == (0, "")
+    count = sum(int((bad_inputs.mask(number) > 0).sum()) for number in range(3))
+    assert re.search(rf"object +3 +{count} ", printed)
+
+
+def test_files_of_another_kind_are_named(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    for name in "abc":
+        (root / f"masks/{name}.png").unlink()
+        (root / f"masks/{name}.jpg").write_bytes(bad_inputs.encoded(bad_inputs.mask(), "JPEG"))
+    status, _, complaints = check(f"--data_dir={root}")
+    expected = f"{root}/masks holds 3 .jpg files, which are not read ('a.jpg', 'b.jpg', 'c.jpg'); expected .png, .bmp"
+    assert status == 1 and complaints.startswith(expected) and len(complaints.splitlines()) == 1
+    for name in ("train.txt", "val.txt"):
+        (root / name).unlink()
+    assert expected in check(f"--data_dir={root}")[2]
+
+
+def test_files_of_another_kind_beside_nothing_are_worth_a_look(
+    check: Callable[..., tuple[int, str, str]], root: Path
+) -> None:
+    for kind, extension in (("images", ".heic"), ("masks", ".npy")):
+        (root / kind / f"g{extension}").write_bytes(b"")
+        (root / kind / f"a{extension}").write_bytes(b"")
+        (root / kind / "notes.txt").write_text("")
+    status, printed, _ = check(f"--data_dir={root}")
+    assert status == 0
+    for kind, extension in (("images", ".heic"), ("masks", ".npy")):
+        sentence = f"worth a look: {root}/{kind} holds 1 {extension} file, which is not read ('g{extension}')"
+        assert printed.count(sentence) == 1
+
+
+def test_images_that_are_in_two_splits_under_other_names(
+    check: Callable[..., tuple[int, str, str]], root: Path
+) -> None:
+    shutil.copy(root / "images/a.png", root / "images/e.png")
+    status, printed, _ = check(f"--data_dir={root}")
+    sentence = "1 images of validation are equal in every pixel to images of train ('e' and 'a')"
+    assert status == 0 and f"worth a look: {sentence}: scores there say nothing of new images" in printed
+    # Whatever groups they are said to be of; so is one that is equal but for the size.
+    groups = [f"--gin_param={binding}" for binding in ("folder.groups = @groups()", "groups.pattern = '^.'")]
+    assert sentence in check(f"--data_dir={root}", *groups)[1]
+    large = np.kron(bad_inputs.image(), np.ones((16, 16, 1), np.uint8))
+    for name, picture in (("a", large), ("e", large[::2, ::2])):
+        (root / f"images/{name}.png").write_bytes(bad_inputs.encoded(picture))
+        (root / f"masks/{name}.png").write_bytes(bad_inputs.encoded(picture[..., 0] % 3))
+    printed = check(f"--data_dir={root}", *groups)[1]
+    assert "1 images of validation are nearly equal to images of train ('e' and 'a')" in printed
+    (root / "images/e.png").write_bytes(bad_inputs.encoded(bad_inputs.image(9)))
+    (root / "masks/e.png").write_bytes(bad_inputs.encoded(bad_inputs.mask(9)))
+    assert "equal" not in check(f"--data_dir={root}", *groups)[1]
+
+
+def test_photos_with_an_exif_orientation_are_worth_a_look(
+    check: Callable[..., tuple[int, str, str]], root: Path
+) -> None:
+    """Upside down: its size tells nothing."""
+    exif = Image.Exif()
+    exif[274] = 3
+    (root / "images/a.png").unlink()
+    (root / "images/a.jpg").write_bytes(bad_inputs.encoded(bad_inputs.image(), "JPEG", exif=exif))
+    printed = check(f"--data_dir={root}")[1]
+    assert "worth a look: 1 photos have an EXIF orientation, which is not applied: their masks have to lie" in printed
+    assert f"as the pixels are stored: '{root}/images/a.jpg'" in printed
+
+
+def test_many_faults_of_one_cause_are_one_line(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
+    for number in range(9):
+        (root / f"images/x{number}.png").write_bytes(bad_inputs.encoded(bad_inputs.image(number)))
+        label = bad_inputs.mask(number)
+        label[0, : number + 1] = 11
+        (root / f"masks/x{number}.png").write_bytes(bad_inputs.encoded(label))
+    (root / "train.txt").write_text("a\n" + "".join(f"x{number}\n" for number in range(9)))
+    status, printed, complaints = check(f"--data_dir={root}")
+    assert status == 1 and printed.endswith("\n9 faults\n") and len(complaints.splitlines()) == 1
+    assert "masks/x0.png holds the label 11 (1 pixels); expected 0 to 2" in complaints
+    assert "So it is with 8 others: " in complaints and "masks/x1.png'" in complaints
+    assert check(f"--data_dir={root}", "--gin_param=folder.void = 11")[0] == 0
 
 
 def test_neighbours_in_two_splits_are_worth_a_look(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
@@ -181,8 +299,8 @@ def test_images_that_are_in_two_splits_are_refused() -> None:
     splits = {"train": lambda: ExampleList([example]), "validation": lambda: ExampleList([example])}
     dataset = SegmentationDataset("leaky", bad_inputs.NAMES, ((0, 0, 0), (1, 1, 1), (2, 2, 2)), splits)
     with pytest.raises(UserError, match="splits 'train' and 'validation' share 1 examples: 'x'; expected none"):
-        prepare_all(dataset, ("train", "validation"))
-    assert set(prepare_all(dataset, ("train", "train"))) == {"train"}
+        read_all(dataset, ("train", "validation"))
+    assert set(read_all(dataset, ("train", "train"))) == {"train"}
 
 
 def test_what_a_run_would_be_refused_for_is_a_fault(check: Callable[..., tuple[int, str, str]], root: Path) -> None:

@@ -181,6 +181,7 @@ def test_missing_flags_are_named(call: Command) -> None:
     ("content", "expected"),
     [
         (b"Lookahead.patience = = 3", "not accepted"),
+        (b"a = 1\nLookahead.patience = (3", "not accepted"),  # tokenize.TokenError, which is no SyntaxError
         (b"\xff\xfe\x00L", "not UTF-8"),
         (b"import os\n", "line 1"),
         (b"# fine\nfrom os import path\n", "line 2"),

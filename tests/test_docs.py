@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -151,6 +152,27 @@ def test_the_own_data_page_has_the_settings_of_the_folders_gin_file() -> None:
     assert ours == template and len(ours) > 15
 
 
+def test_masks_are_made_of_coco_annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pycocotools")
+    monkeypatch.chdir(tmp_path)
+    square = {"image_id": 7, "area": 4, "iscrowd": 0}
+    content = {
+        "images": [{"id": 7, "file_name": "sub/a.jpg", "height": 6, "width": 9}],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "car"}],
+        "annotations": [
+            {"id": 1, "category_id": 18, "segmentation": [[1, 1, 5, 1, 5, 3, 1, 3]], **square},
+            {"id": 2, "category_id": 3, "segmentation": [[6, 2, 8, 2, 8, 6, 6, 6]], **square},
+        ],
+    }
+    Path("annotations.json").write_text(json.dumps(content))
+    snippet, _ = blocks(ROOT / "docs/own_data.md", "python")
+    exec(compile(snippet, "docs/own_data.md", "exec"), {})
+    expected = np.zeros((6, 9), np.uint8)
+    expected[1:3, 1:5], expected[2:6, 6:8] = 2, 1
+    np.testing.assert_array_equal(np.array(Image.open("photos/masks/a.png")), expected)
+    assert Path("photos/classes.txt").read_text() == "background\ncar\ndog"
+
+
 def test_photos_from_a_camera_are_made_upright_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for kind in ("images", "masks"):
@@ -165,7 +187,7 @@ def test_photos_from_a_camera_are_made_upright_and_small(tmp_path: Path, monkeyp
         mask = Image.fromarray(labels)
         mask.putpalette(range(256))
         mask.save(f"originals/masks/{name}.png")
-    (snippet,) = blocks(ROOT / "docs/own_data.md", "python")
+    _, snippet = blocks(ROOT / "docs/own_data.md", "python")
     exec(compile(snippet, "docs/own_data.md", "exec"), {})
     expected = np.kron([[0, 1, 2, 0], [2, 255, 1, 1]], np.ones((120, 120)))
     for name in ("upright", "sideways"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from load_tf.data.colours import Colour
 from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset, Split
-from load_tf.data.files import ImageFiles, find_files, pair_files
+from load_tf.data.files import ImageFiles, list_files, pair_files
 from load_tf.data.groups import Groups
 from load_tf.data.text import listing
 from load_tf.errors import UserError
@@ -84,13 +84,15 @@ def _open(data_dir: str | None, split: str) -> Split:
 
 def _extracted(root: Path, split: str) -> Split:
     """The split in the official layout: folders by city, an image `*_leftImg8bit.png` and labels `*_labelIds.png`."""
-    images = find_files(root / "leftImg8bit" / split, (".png",), "_leftImg8bit")
-    masks = find_files(root / "gtFine" / split, (".png",), "_gtFine_labelIds")
-    alone = sorted(images.keys() - masks.keys())
+    images = list_files(root / "leftImg8bit" / split, (".png",), "_leftImg8bit")
+    masks = list_files(root / "gtFine" / split, (".png",), "_gtFine_labelIds")
+    alone = sorted(images.files.keys() - masks.files.keys())
     if alone:
         raise UserError(f"{len(alone)} images of {root} have no _gtFine_labelIds.png: {listing(alone)}.")
-    pairs = [pair._replace(id=Path(pair.id).name) for pair in pair_files(sorted(images), images, masks, str(root))]
-    return ImageFiles(pairs, len(CLASS_NAMES), relabel=train_ids())
+    pairs = [
+        pair._replace(id=Path(pair.id).name) for pair in pair_files(sorted(images.files), images, masks, str(root))
+    ]
+    return ImageFiles(pairs, len(CLASS_NAMES), label_map=dict(enumerate(train_ids().tolist())))
 
 
 def _prepared(data_dir: str | None, split: str) -> Split:

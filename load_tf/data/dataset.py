@@ -10,6 +10,7 @@ from load_tf.errors import UserError
 
 if TYPE_CHECKING:
     from load_tf.data.groups import Group, Groups
+    from load_tf.data.notes import Notes
 
 IGNORE_LABEL = 255
 """Void: pixels that are neither trained on, nor evaluated, nor shown to the discriminator."""
@@ -96,6 +97,11 @@ def groups_of(split: Split) -> "tuple[Group, ...] | None":
     return getattr(split, "groups", None)
 
 
+def notes_of(split: Split) -> "tuple[Notes, ...]":
+    """What was noticed of the files of a split, so far: more once they have been read; nothing of one without files."""
+    return getattr(split, "notes", ())
+
+
 @dataclasses.dataclass(frozen=True)
 class Grouped:
     """A split of whose examples it is known what they belong to."""
@@ -106,6 +112,11 @@ class Grouped:
     @property
     def ids(self) -> tuple[str, ...]:
         return self.split.ids
+
+    @property
+    def notes(self) -> "tuple[Notes, ...]":
+        """Those of the split."""
+        return notes_of(self.split)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -131,6 +142,11 @@ class Subset:
         groups = groups_of(self.split)
         return None if groups is None else tuple(groups[i] for i in self.indices)
 
+    @property
+    def notes(self) -> "tuple[Notes, ...]":
+        """Those of the whole."""
+        return notes_of(self.split)
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -154,6 +170,11 @@ class Joined:
         """None unless both have some."""
         first, second = groups_of(self.first), groups_of(self.second)
         return None if first is None or second is None else (*first, *second)
+
+    @property
+    def notes(self) -> "tuple[Notes, ...]":
+        """Those of both."""
+        return (*notes_of(self.first), *notes_of(self.second))
 
     def __len__(self) -> int:
         return len(self.first) + len(self.second)

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -15,6 +15,9 @@ from load_tf.data.neighbours import SIZE, signature
 from load_tf.data.text import listing
 from load_tf.errors import UserError
 from load_tf.progress import progress
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 MOSTLY_VOID = 0.95
 """Share of void pixels above which a mask is worth a look."""
@@ -31,6 +34,7 @@ class Inspection:
       pixels: int64 [N, 256], pixels of every label.
       sizes: int32 [N, 2], height and width.
       digests: of every image's pixels.
+      mask_digests: of every label map.
       signatures: float32 [N, SIZE], by which neighbours are found.
     """
 
@@ -40,13 +44,15 @@ class Inspection:
     pixels: np.ndarray
     sizes: np.ndarray
     digests: list[str]
+    mask_digests: list[str]
     signatures: np.ndarray
 
     @classmethod
     def empty(cls, description: str, ids: tuple[str, ...]) -> "Inspection":
         count = len(ids)
         pixels, sizes = np.zeros((count, 256), np.int64), np.zeros((count, 2), np.int32)
-        return cls(description, ids, [], pixels, sizes, [""] * count, np.zeros((count, SIZE), np.float32))
+        signatures = np.zeros((count, SIZE), np.float32)
+        return cls(description, ids, [], pixels, sizes, [""] * count, [""] * count, signatures)
 
     def add(self, index: int, found: "_Found") -> None:
         """Takes up one example."""
@@ -54,16 +60,22 @@ class Inspection:
         if found.example is not None:
             self.pixels[index] = found.pixels
             self.sizes[index] = found.example.label.shape
-            self.digests[index] = found.digest
+            self.digests[index], self.mask_digests[index] = found.digest, found.mask_digest
             self.signatures[index] = found.signature
 
-    def larger_than(self, crop: tuple[int, int]) -> list[str]:
-        """A sentence for every image that is higher or wider than a crop, which training images may not be."""
+    def one_class(self, class_names: tuple[str, ...]) -> list[str]:
+        """A sentence if void is all that its masks hold beside a single class, so that nothing can be learnt of them.
+
+        Binary masks are often 0 and 255, where 255 is meant to be the second class.
+        """
+        labelled = np.flatnonzero(self.pixels[:, : len(class_names)].sum(axis=0))
+        if len(labelled) != 1 or not self.pixels[:, IGNORE_LABEL].any():
+            return []
+        label = int(labelled[0])
+        advice = "if 255 is a class, say so with folder.label_map = {0: 0, 255: 1}, or write its number"
         return [
-            f"training image {self.ids[row]!r} is {height}x{width}, larger than the crop {crop[0]}x{crop[1]}; expected "
-            "a crop (experiment.crop) that it fits into."
-            for row, (height, width) in enumerate(self.sizes)
-            if height > crop[0] or width > crop[1]
+            f"the masks of {self.description} hold {label} ({class_names[label]!r}) and {IGNORE_LABEL} only, and "
+            f"{IGNORE_LABEL} is void; expected labels of two classes or more: {advice}."
         ]
 
     def suspicions(self, class_names: tuple[str, ...]) -> list[str]:
@@ -100,6 +112,7 @@ class _Found:
     example: Example | None = None
     pixels: np.ndarray | None = None
     digest: str = ""
+    mask_digest: str = ""
     signature: np.ndarray | None = None
 
 
@@ -130,9 +143,8 @@ def read_examples(
         except UserError as error:
             return _Found(error.faults)
         pixels = np.bincount(example.label.ravel(), minlength=256)
-        # Of the size, too: an image of one colour has the bytes of another of as many pixels.
-        digest = hashlib.blake2b(np.ascontiguousarray(example.image).data, key=repr(example.image.shape).encode())
-        return _Found((), example, pixels, digest.hexdigest(), signature(example.image))
+        digests = _digest(example.image), _digest(example.label)
+        return _Found((), example, pixels, *digests, signature(example.image))
 
     found = progress(_in_order(read, len(split)), f"checking {description}", total=len(split), unit="image")
     with interruption.abandonable():
@@ -156,3 +168,41 @@ def _in_order(read: Callable[[int], _Found], count: int) -> Iterator[_Found]:
             yield pending.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _digest(pixels: np.ndarray) -> str:
+    """Of the size, too: an image of one colour has the bytes of another of as many pixels."""
+    key = repr(pixels.shape).encode()
+    return hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16, key=key).hexdigest()
+
+
+def larger_than(
+    crop: tuple[int, int], parts: Mapping[str, tuple[Inspection, Collection[str]]], use: Callable[[Size], str]
+) -> list[str]:
+    """A sentence if images are higher or wider than a crop that they have to fit into.
+
+    Args:
+      crop: height and width in pixels.
+      parts: by what they are for, e.g. "training", what was found, and the ids that count.
+      use: what to set for the largest (height, width), e.g. "experiment.crop = (369, 481)".
+
+    Returns:
+      One sentence for all images, or none.
+    """
+    larger: dict[str, list[str]] = {}
+    largest = (0, 0)
+    for what, (found, ids) in parts.items():
+        for identity, (height, width) in zip(found.ids, found.sizes.tolist(), strict=True):
+            if identity not in ids:
+                continue
+            largest = max(largest[0], height), max(largest[1], width)
+            if height > crop[0] or width > crop[1]:
+                larger.setdefault(what, []).append(identity)
+    if not larger:
+        return []
+    names = [name for these in larger.values() for name in these]
+    kinds = " and ".join(f"{len(these)} {what}" for what, these in larger.items())
+    return [
+        f"{kinds} {'images are' if len(names) > 1 else 'image is'} larger than the crop {crop[0]}x{crop[1]}, up to "
+        f"{largest[0]}x{largest[1]} (height x width): {listing(names)}; use {use(largest)}."
+    ]

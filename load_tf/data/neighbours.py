@@ -7,7 +7,8 @@ Background photographs it finds the five that are in the latter twice, and no ot
 """
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from load_tf.data.text import listing
 
 NEAR = 0.8
 """The largest cosine of two different photographs was 0.74 on PASCAL VOC, 0.78 on Stanford Background."""
+
+COPY = 0.998
+"""Above it two images are one, in another size or encoding."""
 
 SAME = 0.95
 CHANCE = 0.02
@@ -84,11 +88,55 @@ class Part:
       ids: N ids.
       signatures: float32 [N, SIZE].
       groups: what each belongs to, or None.
+      digests: of their pixels; empty where they are not known.
     """
 
     ids: tuple[str, ...]
     signatures: np.ndarray
     groups: tuple[Group, ...] | None
+    digests: tuple[str, ...] = ()
+
+
+def copies(parts: Mapping[str, Part]) -> list[str]:
+    """A sentence for every two parts of which one holds images that are in the other under other names.
+
+    Images that are equal in every pixel are, whatever groups they are said to be of; and those that are equal but for
+    their size or a lossy encoding (a cosine above `COPY`).
+
+    Args:
+      parts: by name; what is trained on first. Parts that share ids are passed over: that is said elsewhere.
+    """
+    return [sentence for one, other in _two_by_two(parts) for sentence in _copies(one, parts[one], other, parts[other])]
+
+
+def _two_by_two(parts: Mapping[str, Part]) -> Iterator[tuple[str, str]]:
+    """Every two parts that have images, and none of one id."""
+    for one, other in itertools.combinations((name for name, part in parts.items() if part.ids), 2):
+        if not set(parts[one].ids) & set(parts[other].ids):
+            yield one, other
+
+
+def _copies(one: str, first: Part, other: str, second: Part) -> list[str]:
+    known = {digest: identity for identity, digest in zip(first.ids, first.digests, strict=False) if digest}
+    equal = [(i, known[digest]) for i, digest in zip(second.ids, second.digests, strict=False) if digest in known]
+    nearly: list[tuple[str, str]] = []
+    # Neighbouring frames of a camera that stands still are nearly equal, too; without groups that they are is said.
+    if first.groups is not None and second.groups is not None:
+        exact = {identity for identity, _ in equal}
+        places, cosines = nearest(second.signatures, first.signatures)
+        rows = (row for row in np.flatnonzero(cosines > COPY) if second.ids[row] not in exact)
+        nearly = [(second.ids[row], first.ids[places[row]]) for row in rows]
+    return [
+        f"{len(these)} images of {other} are {how} images of {one} ({_in_words(these)}): scores there say nothing of "
+        "new images"
+        for these, how in ((equal, "equal in every pixel to"), (nearly, "nearly equal to"))
+        if these
+    ]
+
+
+def _in_words(twins: Sequence[tuple[str, str]], shown: int = 3) -> str:
+    text = ", ".join(f"{one!r} and {other!r}" for one, other in twins[:shown])
+    return text if len(twins) <= shown else f"{text}, {len(twins) - shown} more"
 
 
 def suspicions(parts: Mapping[str, Part], drawn: str | None = None) -> list[str]:
@@ -101,13 +149,10 @@ def suspicions(parts: Mapping[str, Part], drawn: str | None = None) -> list[str]
       parts: by name; what is trained on first.
       drawn: the part that is yet to be divided by a draw; without groups its own images are compared.
     """
-    found = []
-    names = [name for name, part in parts.items() if part.ids]
-    for place, one in enumerate(names):
-        for other in names[place + 1 :]:
-            if not set(parts[one].ids) & set(parts[other].ids):
-                found += _between(one, parts[one], other, parts[other])
-    if drawn in names and parts[drawn].groups is None and len(parts[drawn].ids) > 1:
+    found: list[str] = []
+    for one, other in _two_by_two(parts):
+        found += _between(one, parts[one], other, parts[other])
+    if drawn is not None and drawn in parts and parts[drawn].groups is None and len(parts[drawn].ids) > 1:
         part = parts[drawn]
         count, example = _near(part, part)
         if count:

@@ -3,9 +3,11 @@
 import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from load_tf.data import neighbours
-from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset, groups_of
+from load_tf.data import neighbours, notes
+from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset, groups_of, notes_of
+from load_tf.data.faults import by_cause
 from load_tf.data.inspection import Inspection, read_examples
 from load_tf.data.partition import draw
 from load_tf.data.text import listing, refuse_duplicates
@@ -34,12 +36,26 @@ def prepare(
       UserError: listing the faults of all examples, the first `LISTED_FAULTS` of them in full, or the ids that occur
         twice.
     """
-    return _read(split, num_classes, description, max_bytes, class_names)[0]
+    return _read(split, num_classes, description, max_bytes, class_names).split
+
+
+class Prepared(NamedTuple):
+    """A split that was read."""
+
+    split: Split
+    """Served from memory, if it fits."""
+    found: Inspection
+    """What it consists of."""
 
 
 def _read(
-    split: Split, num_classes: int, description: str, max_bytes: int, class_names: tuple[str, ...]
-) -> tuple[Split, Inspection]:
+    split: Split,
+    num_classes: int,
+    description: str,
+    max_bytes: int,
+    class_names: tuple[str, ...],
+    trained_on: bool = False,
+) -> Prepared:
     """The prepared split, and what was found in it."""
     refuse_duplicates(split.ids, description)
     limit = min(max_bytes, _physical_memory() // 2)
@@ -54,14 +70,16 @@ def _read(
             kept.append(example)
             if size > limit:
                 kept = None
+    if trained_on:
+        inspection.faults += inspection.one_class(class_names)
     if inspection.faults:
         raise UserError(_report(inspection.faults, len(split), description), inspection.faults)
     for suspicion in inspection.suspicions(class_names) if class_names else ():
         print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
-    return split if kept is None else ExampleList(kept, groups_of(split)), inspection
+    return Prepared(split if kept is None else ExampleList(kept, groups_of(split)), inspection)
 
 
-def prepare_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str | None = None) -> dict[str, Split]:
+def read_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str | None = None) -> dict[str, Prepared]:
     """Prepares several splits, so that a person has the faults of all of them at once.
 
     Prints where images of two splits look like neighbours, or of one that is to be divided, and no groups keep them
@@ -78,24 +96,32 @@ def prepare_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str |
     Raises:
       UserError: if a split can't be opened, an example of any can't be used, or an image is in two of them.
     """
-    splits: dict[str, Split] = {}
+    splits: dict[str, Prepared] = {}
     parts: dict[str, neighbours.Part] = {}
+    seen: list[notes.Notes] = []
     errors: list[UserError] = []
     for name in dict.fromkeys(names):
         try:
             split = dataset.split(name)
-            splits[name], found = _read(
-                split, dataset.num_classes, f"{dataset.name} {name}", KEPT_BYTES, dataset.class_names
+            seen += notes_of(split)
+            splits[name] = _read(
+                split,
+                dataset.num_classes,
+                f"{dataset.name} {name}",
+                KEPT_BYTES,
+                dataset.class_names,
+                trained_on=name == names[0],
             )
-            parts[name] = neighbours.Part(found.ids, found.signatures, groups_of(split))
+            found = splits[name].found
+            parts[name] = neighbours.Part(found.ids, found.signatures, groups_of(split), tuple(found.digests))
         except UserError as error:
             errors.append(error)
-    errors += [UserError(fault) for fault in shared_ids({name: split.ids for name, split in splits.items()})]
+    errors += [UserError(fault) for fault in shared_ids({name: one.split.ids for name, one in splits.items()})]
     if errors:
         # What is wrong with the folder as a whole is said by each of its splits.
         message = "\n".join(dict.fromkeys(map(str, errors)))
         raise UserError(message, tuple(dict.fromkeys(fault for error in errors for fault in error.faults)))
-    for suspicion in neighbours.suspicions(parts, drawn):
+    for suspicion in (*notes.suspicions(seen), *neighbours.copies(parts), *neighbours.suspicions(parts, drawn)):
         print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
     return splits
 
@@ -137,12 +163,13 @@ def draw_holdout(split: Split, count: int, seed: int) -> tuple[Split, Split]:
 
 
 def _report(faults: list[str], count: int, description: str) -> str:
-    """One message for all faults."""
-    if len(faults) == 1:
-        return faults[0]
-    shown = "".join(f"\n  {fault}" for fault in faults[:LISTED_FAULTS])
-    more = f"\n  and {len(faults) - LISTED_FAULTS} more, which load_tf.check_dataset lists"
-    more = more if len(faults) > LISTED_FAULTS else ""
+    """One message for all faults, a line for every cause."""
+    causes = by_cause(faults)
+    if len(causes) == 1:
+        return causes[0]
+    shown = "".join(f"\n  {fault}" for fault in causes[:LISTED_FAULTS])
+    more = f"\n  and {len(causes) - LISTED_FAULTS} more, which load_tf.check_dataset lists"
+    more = more if len(causes) > LISTED_FAULTS else ""
     return f"{len(faults)} of {count} examples of {description} can't be used:{shown}{more}"
 
 

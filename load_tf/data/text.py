@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from load_tf.errors import UserError
 
 
@@ -45,5 +47,10 @@ def refuse_duplicates(ids: Iterable[str], where: str) -> None:
 
 def listing(items: Sequence[str], shown: int = 5) -> str:
     """'a', 'b' and 3 more."""
-    text = ", ".join(repr(item) for item in items[:shown])
+    return some([repr(item) for item in items], shown)
+
+
+def some(items: Sequence[object] | np.ndarray, shown: int = 8) -> str:
+    """a, b and 3 more."""
+    text = ", ".join(str(item) for item in items[:shown])
     return text if len(items) <= shown else f"{text} and {len(items) - shown} more"

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from load_tf.data.colours import voc_palette
 from load_tf.data.dataset import Example, SegmentationDataset, Split
-from load_tf.data.files import IMAGE_EXTENSIONS, FilePair, ImageFiles, find_files, pair_files
+from load_tf.data.files import IMAGE_EXTENSIONS, FilePair, ImageFiles, find_files, list_files, pair_files
 from load_tf.data.records import RecordExamples, prepare_builder, quiet
 from load_tf.data.text import listing, read_bytes, read_lines, refuse_duplicates
 from load_tf.errors import UserError
@@ -67,8 +67,8 @@ class VocFolder:
             shared = sorted(set(_listed(unseen)).intersection(ids))
             if shared:
                 raise UserError(f"{path} names {len(shared)} images of the validation split: {listing(shared)}.")
-        images = find_files(self.root / "JPEGImages", IMAGE_EXTENSIONS)
-        masks = find_files(self.augmented if split == "train_aug" else self.root / "SegmentationClass", (".png",))
+        images = list_files(self.root / "JPEGImages", IMAGE_EXTENSIONS)
+        masks = list_files(self.augmented if split == "train_aug" else self.root / "SegmentationClass", (".png",))
         return pair_files(ids, images, masks, str(path))
 
     def list_file(self, split: str) -> Path:

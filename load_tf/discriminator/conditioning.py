@@ -78,6 +78,29 @@ def one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
     return tf.one_hot(tf.cast(labels, tf.int32), num_classes)
 
 
+def with_noise(maps: tf.Tensor, share: float, key: tf.Tensor, place: BatchSlice | None = None) -> tf.Tensor:
+    """Label maps in which some points have a class drawn evenly from all: instance noise, the same for real and fake.
+
+    Args:
+      maps: [B, G, G, K] float32: one-hot (or soft) label maps, all zero where void.
+      share: of the points; void stays void.
+      key: int32 [2], of the stateless noise.
+      place: of these maps in the batch the noise is drawn for; None: they are all of it.
+
+    Returns:
+      float32 [B, G, G, K].
+    """
+    shape = tf.shape(maps)
+    drawn = shape[:3] if place is None else tf.concat([[place.rows], shape[1:3]], 0)
+    where, what = tf.unstack(tf.random.experimental.stateless_split(key, 2))
+    hit = tf.random.stateless_uniform(drawn, where) < share
+    classes = tf.random.stateless_uniform(drawn, what, 0, maps.shape[-1], tf.int32)
+    if place is not None:
+        hit, classes = (values[place.first : place.first + shape[0]] for values in (hit, classes))
+    hit &= tf.reduce_any(maps > 0, -1)
+    return tf.where(hit[..., None], tf.one_hot(classes, maps.shape[-1]), maps)
+
+
 def interpolation_matrix(size: int, crop: int, grid: int, convention: Convention = OFFICIAL) -> np.ndarray:
     """Bilinear interpolation from `size` logits to the grid's pixels of a crop, along one axis.
 

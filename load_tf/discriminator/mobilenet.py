@@ -17,7 +17,7 @@ from load_tf.segmentors.folding import differentiable
 _WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 """Channels behind each of MobileNet's blocks, at alpha 1."""
 
-_BLOCKS = {8: 5, 16: 11}
+_BLOCKS = {4: 3, 8: 5, 16: 11}
 """By stride the last of these blocks that has it."""
 
 

@@ -36,7 +36,7 @@ class Discriminator:
         file that `keras.applications.MobileNet(include_top=False)` takes. `pretrained` fits them to what it sees.
       verdict: of MobileNet: "map", the paper's one verdict on a whole map; "place", one on every place, from the layer
         whose stride is `stride`.
-      stride: points of the grid along each axis of a place, 8 or 16; it acts with verdict "place".
+      stride: points of the grid along each axis of a place, 4, 8 or 16; it acts with verdict "place".
       asks: "real", the paper's question: is this ground truth? "right here", for verdicts on places: is the map right
         at this place (`buffer.right_places`)?
     """
@@ -69,7 +69,7 @@ class Discriminator:
             if getattr(self, name) not in choices:
                 found, expected = getattr(self, name), ", ".join(map(repr, choices))
                 raise UserError(f"Discriminator.{name} is {found!r}; expected one of {expected}.")
-        check(self, "stride", allowed=lambda value: value in (8, 16), expected="8 or 16")
+        check(self, "stride", allowed=lambda value: value in (4, 8, 16), expected="4, 8 or 16")
         if self.verdict == "place" and self.input_size % self.stride:
             raise UserError(
                 f"Discriminator.input_size is {self.input_size}, and verdict is 'place'; expected a multiple of the "

@@ -1,6 +1,7 @@
 """Gin files and parameters of the command line, found, looked at and parsed."""
 
 import re
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,9 @@ _COMPLAINTS = (
     "The constructor for singleton ",
 )
 """How gin's own messages begin."""
+
+_BY_GIN = (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError, tokenize.TokenError)
+"""What gin raises at a text that it does not accept; the last comes of a bracket that is not closed."""
 
 
 def parse_gin() -> str:
@@ -52,7 +56,7 @@ def parse_gin() -> str:
 
     try:
         gin.parse_config_files_and_bindings(files, bindings)
-    except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError, OSError) as error:
+    except (*_BY_GIN, OSError) as error:
         # gin says in which file, but not in which parameter.
         where = f" in {', '.join(bindings)}" if isinstance(error, SyntaxError) and not error.filename else ""
         raise UserError(f"the config is not accepted: {_one_sentence(error)}{where}") from None
@@ -80,7 +84,7 @@ def parse_run_config(run_dir: Path) -> None:
 
     try:
         gin.parse_config(text)
-    except (ValueError, TypeError, SyntaxError, AttributeError, RuntimeError) as error:
+    except _BY_GIN as error:
         raise UserError(f"{file} is not accepted: {_one_sentence(error)}") from None
     refuse_wrong_types()
 

@@ -22,7 +22,7 @@ from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment import run as experiment
-from load_tf.experiment.plan import Plan
+from load_tf.experiment.plan import Plan, fitted
 from load_tf.experiment.settings import Experiment
 from load_tf.game.game import Players
 from load_tf.segmentors.convention import OFFICIAL, Convention
@@ -141,16 +141,13 @@ def run(
         evaluation_batch_size=evaluation_batch_size,
         seed=seed,
     )
-    stage_one = stage_one or StageOne()
-    if stage_one.crop is not None:
-        stage_one = dataclasses.replace(stage_one, crop=segmentor.crop(stage_one.crop, "StageOne.crop"))
     runtime = Runtime(deterministic=deterministic)
     runtime.set_up()
     plan = Plan(
         settings,
         runtime,
         lookahead or Lookahead(),
-        stage_one,
+        fitted(stage_one or StageOne(), segmentor),
         players,
         segmentor,
         Evaluation(),

@@ -125,10 +125,20 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
     crop = segmentor.crop(experiment.crop)
     if crop != experiment.crop:
         experiment = dataclasses.replace(experiment, crop=crop)
-    if (part := parts[StageOne].crop) is not None:
-        parts[StageOne] = dataclasses.replace(parts[StageOne], crop=segmentor.crop(part, "StageOne.crop"))
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
-    return Plan(experiment, runtime, parts[Lookahead], parts[StageOne], players, segmentor, parts[Evaluation], strategy)
+    stage_one = fitted(parts[StageOne], segmentor)
+    return Plan(experiment, runtime, parts[Lookahead], stage_one, players, segmentor, parts[Evaluation], strategy)
+
+
+def fitted(stage_one: StageOne, segmentor: Segmentor) -> StageOne:
+    """Stage 1 with a crop that the segmentor takes.
+
+    Raises:
+      UserError: if there is none that holds its own.
+    """
+    if stage_one.crop is None:
+        return stage_one
+    return dataclasses.replace(stage_one, crop=segmentor.crop(stage_one.crop, "StageOne.crop"))
 
 
 def make_segmentor(experiment: Experiment) -> Segmentor:

@@ -11,7 +11,7 @@ from load_tf.discriminator import build
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.experiment import disk_use, doubt, environment, results
-from load_tf.experiment.images import Data, read_data
+from load_tf.experiment.images import Data, hold_to, read_data
 from load_tf.experiment.plan import Plan
 from load_tf.experiment.start import make_baseline
 from load_tf.game.game import AdversarialGame
@@ -24,7 +24,7 @@ from load_tf.storage.shared_run import open_run
 from load_tf.training.snapshot import arrays_to_variables
 
 PINNED = frozenset(
-    {"baseline", "calibration", "confusion_baseline", "confusion_load", "shapes_baseline", "shapes_load"}
+    {"data", "baseline", "calibration", "confusion_baseline", "confusion_load", "shapes_baseline", "shapes_load"}
 )
 """Files that stay in the run directory to the end, once they are there."""
 
@@ -72,6 +72,7 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
     if judge is not None:
         build.refuse_unusable(judge)
     data = read_data(plan)
+    hold_to(directory, data, plan)
     counts = (len(split) for split in (data.training, data.holdout, data.validation))
     terminal.say(disk_use.sentence(plan, directory.path, *counts))
     log = TensorBoardLog(directory.path / "tensorboard" if team.is_chief else None, directory.journal())

@@ -1,7 +1,6 @@
 """The segmentor that LoAd starts from: pre-trained, of another run, or what stage 1 makes of it; then calibrated."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,14 @@ from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.experiment.images import Data
 from load_tf.experiment.plan import Plan
 from load_tf.game import warnings
+from load_tf.report.listeners import Hear
 from load_tf.storage.run_directory import RunDirectory, arrays_of_run, run_holds
 from load_tf.training.calibration import GAIN, Calibrator
 from load_tf.training.snapshot import Snapshot, arrays_to_variables, variables_to_arrays
 from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
 
-Listen = Callable[[dict[str, Any]], None]
 
-
-def make_baseline(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Listen) -> None:
+def make_baseline(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Hear) -> None:
     """Makes the plan's model the baseline, and commits it, or puts it back from the commit.
 
     Args:
@@ -44,7 +42,7 @@ def make_baseline(plan: Plan, data: Data, directory: RunDirectory, holdout: Eval
     arrays_to_variables(directory.arrays("baseline"), model.variables)
 
 
-def _stage_one(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Listen) -> None:
+def _stage_one(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Hear) -> None:
     """Cross-entropy, epoch by epoch; a commit ends each, and the best on the hold-out is put into the model."""
     model, settings, seed = plan.segmentor.model, plan.stage_one, plan.experiment.seed
     steps = steps_per_epoch(len(data.training), settings)
@@ -67,7 +65,7 @@ def _stage_one(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
             "stage 1", f"in epoch {state['epoch']}", "StageOne.learning_rate", loss=loss, hold_out_score=score
         )
         changed = {"stage_one": lambda: variables_to_arrays(trainer.variables)}
-        if state["best"] is None or score > state["best"]:
+        if settings.keep == "last" or state["best"] is None or score > state["best"]:
             state["best"] = score
             best.take()
             changed["best"] = best.to_arrays
@@ -86,7 +84,7 @@ def _commit_baseline(
     data: Data,
     directory: RunDirectory,
     holdout: Evaluator,
-    listen: Listen,
+    listen: Hear,
     constants: np.ndarray | None = None,
 ) -> None:
     """Calibrates the model, where that is asked for and `constants` are not in it already, and commits it."""
@@ -99,7 +97,7 @@ def _commit_baseline(
     directory.commit({"phase": "baseline"}, arrays, set())
 
 
-def _calibrate(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Listen) -> np.ndarray:
+def _calibrate(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Hear) -> np.ndarray:
     """Fits class constants to D_t's proportions, and returns them; the journal says what they did."""
     began, steps = time.monotonic(), plan.stage_one.calibrate
     before = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))

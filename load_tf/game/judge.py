@@ -114,7 +114,7 @@ class Judge:
         book.record(
             "discriminator", cycle=progress.cycle, epoch=progress.epoch, training_loss=training_loss, **measured
         )
-        reason = progress.is_over(self.settings, measured["pair_accuracy"])
+        reason = progress.is_over(self.settings, measured)
         self.changed |= {"discriminator"}
         if reason is None:
             book.commit()

@@ -21,6 +21,13 @@ UNMOVED_SHARE = 1e-4
 
 def discriminator_warning(measured: Mapping[str, float]) -> str | None:
     """What is wrong with a discriminator, from its `pair_measures` on the hold-out."""
+    if "place_auc" in measured:
+        if measured["place_auc"] > CHANCE:
+            return None
+        return (
+            f"the discriminator is at chance: it tells {measured['place_auc']:.0%} of the hold-out's right places from "
+            "wrong ones, so its gradient is noise; give it more epochs, or another learning rate"
+        )
     pairs = measured["pair_accuracy"]
     if pairs <= CHANCE:
         for name, other in (("real", "fake"), ("fake", "real")):

@@ -210,6 +210,7 @@ class Terminal:
             "sufficient_accuracy": ": it is accurate enough",
             "loss": ": its loss is the lowest",
             "pair_accuracy": ": its pair accuracy is the highest",
+            "place_auc": ": it tells right places from wrong ones best",
         }.get(event.get("kept_for", ""), "")
         return f"discriminator: {reason}; epoch {event['best']} is kept{kept_for}"
 

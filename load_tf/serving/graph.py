@@ -15,6 +15,8 @@ from load_tf.segmentors.folding import Forward, forward
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 IMAGE_BYTES = tf.TensorSpec(None, tf.string, name="image_bytes")
+_BMP_HEAD = 2048
+"""Bytes at the beginning of a BMP that hold its headers and its palette."""
 
 
 def padded_size(size: tf.Tensor, crop: labelling.Size, convention: Convention = OFFICIAL) -> tf.Tensor:
@@ -71,13 +73,34 @@ def decode_one(image_bytes: tf.Tensor) -> tf.Tensor:
 
     Returns:
       uint8 [1, H, W, 3].
+
+    Raises:
+      tf.errors.InvalidArgumentError: when it runs, for anything else, and for a BMP with a colour palette: TensorFlow
+        would take its numbers for greys without a word. `load_tf.data.decoding.decode_image` refuses it, too.
     """
     count = tf.size(image_bytes)
     message = tf.strings.format("image_bytes takes one image a call; it was given {}.", count)
     with tf.control_dependencies([tf.debugging.Assert(tf.equal(count, 1), [message])]):
         encoded = tf.reshape(image_bytes, [-1])[0]
+    coloured = tf.debugging.Assert(
+        ~_is_bmp_with_colours(encoded), ["the image is a BMP with a colour palette, which can't be decoded."]
+    )
+    with tf.control_dependencies([coloured]):
+        encoded = tf.identity(encoded)
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, [None, None, 3])[tf.newaxis]
+
+
+def _is_bmp_with_colours(encoded: tf.Tensor) -> tf.Tensor:
+    """bool [], whether a string [] is a BMP of 8 bits a pixel whose palette is not that of a grey picture."""
+    # Padded, so that there is something to look at in shorter files.
+    head = tf.strings.join([tf.strings.substr(encoded, 0, _BMP_HEAD), bytes(_BMP_HEAD)])
+    header = tf.io.decode_raw(tf.strings.substr(head, 14, 4), tf.int32)[0]
+    bits = tf.io.decode_raw(tf.strings.substr(head, 28, 2), tf.int16)[0]
+    greys = bytes(value for grey in range(256) for value in (grey, grey, grey, 0))
+    # Windows' and later headers are of 40 to 124 bytes; the palette stands behind.
+    palette = tf.strings.substr(head, 14 + tf.clip_by_value(header, 12, 124), len(greys))
+    return (tf.strings.substr(head, 0, 2) == b"BM") & (bits == 8) & (palette != greys)
 
 
 class ServedSegmentor(tf.Module):

@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from load_tf.data.files import IMAGE_EXTENSIONS
 from load_tf.errors import UserError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp"})
+SUFFIXES = frozenset(IMAGE_EXTENSIONS)
 """What counts as an image in a folder or a glob; a file named in full is taken whatever its name."""
 
 

@@ -62,6 +62,7 @@ class RunDirectory:
         self._pinned = pinned
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "run directory")
         self._ahead: dict[str, concurrent.futures.Future[Entry]] = {}
+        self._attached: dict[str, ArraySource] = {}
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"the run directory {self.path} is a file; expected a folder, or a path that is free.")
         self._refuse_strangers()
@@ -226,6 +227,10 @@ class RunDirectory:
         if begun is not None:
             begun.exception()  # waits: two writers must not share a name
 
+    def attach(self, name: str, source: ArraySource) -> None:
+        """Arrays that the next commit writes beside its own; later ones keep them if their name is pinned."""
+        self._attached[name] = source
+
     def commit(
         self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
     ) -> None:
@@ -249,6 +254,7 @@ class RunDirectory:
 
     def _commit(self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool) -> None:
         files: dict[str, Entry] = {n: e for n, e in self.state.get("files", {}).items() if n in keep | self._pinned}
+        changed = {**self._attached, **changed}
         # Those begun ahead first, so that no two write at a time.
         written = {name: self._ahead.pop(name).result() for name in changed if name in self._ahead}
         for name in list(self._ahead):
@@ -266,7 +272,7 @@ class RunDirectory:
         }
         write_atomically(self.path / run_state.NEWEST, run_state.encode(new))
         # In this order: whenever it is killed, two commits are whole, this one and the last or the last but one.
-        self._previous, self.state = self.state, new
+        self._previous, self.state, self._attached = self.state, new, {}
         if last:
             self._forget_previous()
         elif self._previous:

@@ -114,6 +114,9 @@ class FollowerDirectory(RunDirectory):
     def forget_ahead(self, name: str) -> None:
         """Files are the chief's."""
 
+    def attach(self, name: str, source: ArraySource) -> None:
+        """Files are the chief's."""
+
     def commit(
         self, state: dict[str, Any], changed: Mapping[str, ArraySource], keep: set[str], last: bool = False
     ) -> None:

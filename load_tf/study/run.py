@@ -39,6 +39,7 @@ def make(run_dir: Path, result: Path) -> None:
     for event in directory.journal():
         terminal.remember(event)
     data = images.read_data(assembled)
+    images.hold_to(directory, data, assembled)
     experiment.train(assembled, data, directory, terminal.hear)
     touched = set(data.holdout_indices)
     untouched = Subset(data.validation, tuple(i for i in range(len(data.validation)) if i not in touched))

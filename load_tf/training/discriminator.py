@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
-from load_tf.discriminator.conditioning import BatchSlice, one_hot
+from load_tf.discriminator.conditioning import BatchSlice, one_hot, with_noise
 from load_tf.errors import check, check_choice, check_number, check_whole
 from load_tf.training.optimizers import apply_scaled
 
@@ -32,7 +32,8 @@ class DiscriminatorTraining:
       initial_accumulator: what Adagrad's sums of squared gradients start from, at least 0; Keras has 0.1. As long as a
         weight's sum is small beside it, a step is SGD's with a rate of `learning_rate / sqrt(initial_accumulator)`.
       union: the literal union of all maps, in place of pairs.
-      sufficient_accuracy: pair accuracy on the hold-out at which training stops; the epoch that has it is kept.
+      sufficient_accuracy: pair accuracy on the hold-out at which training stops; the epoch that has it is kept. Of a
+        discriminator that is asked about places it is `place_auc`, here and in `monitor`.
       monitor: how the best epoch is chosen on the hold-out where none is sufficient: by the lowest "loss", or by the
         highest "pair_accuracy" (of equal ones the lowest loss). The loss also counts logits that are off for both maps
         of an image, so with few training images it can rise while the ranking, which the segmentor learns from, still
@@ -43,6 +44,8 @@ class DiscriminatorTraining:
       keep_weights: True: training goes on from the weights and accumulators of the cycle before. False: it starts anew.
       agreement_batches: batches of the updates to come whose gradients are compared before each cycle
         (`load_tf.training.direction`), 2 or more; 0: it is not measured. Each costs a step of the segmentor.
+      noise: share of the points of every map, real or fake, whose class is drawn at random in the discriminator's
+        training (instance noise, Sønderby et al. 2017), in [0, 1). What it is asked about stays as it is.
     """
 
     batch_size: int = 16
@@ -57,6 +60,7 @@ class DiscriminatorTraining:
     first_max_epochs: int | None = None
     keep_weights: bool = True
     agreement_batches: int = 4
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice(self, "optimizer", "adagrad", "adam")
@@ -69,6 +73,7 @@ class DiscriminatorTraining:
             expected="a finite number of at least 0",
         )
         check_number(self, "sufficient_accuracy", zero=True)
+        check(self, "noise", allowed=lambda value: 0 <= value < 1, expected="a share in [0, 1)")
         check_whole(self, "batch_size", "patience", "max_epochs")
         if self.first_max_epochs is not None:
             check_whole(self, "first_max_epochs", expected="None or a whole number above 0")
@@ -90,10 +95,10 @@ class DiscriminatorTraining:
         """What the best epoch has the least of: first of all it must be accurate enough.
 
         Args:
-          measured: `loss` and `pair_accuracy` on the hold-out.
+          measured: on the hold-out, by `DiscriminatorTrainer`.
         """
-        loss, pairs = measured["loss"], measured["pair_accuracy"]
-        return pairs < self.sufficient_accuracy, loss if self.monitor == "loss" else -pairs, loss
+        loss, right = measured["loss"], accuracy(measured)
+        return right < self.sufficient_accuracy, loss if self.monitor == "loss" else -right, loss
 
 
 @dataclasses.dataclass
@@ -126,16 +131,18 @@ class DiscriminatorProgress:
         return True
 
     def kept_for(self, settings: DiscriminatorTraining) -> str:
-        """What the best epoch is the best by: "sufficient_accuracy", "loss" or "pair_accuracy"."""
-        sufficient = self.best_measures["pair_accuracy"] >= settings.sufficient_accuracy
-        return "sufficient_accuracy" if sufficient else settings.monitor
+        """What the best epoch is the best by: "sufficient_accuracy", "loss", "pair_accuracy" or "place_auc"."""
+        if accuracy(self.best_measures) >= settings.sufficient_accuracy:
+            return "sufficient_accuracy"
+        places = settings.monitor == "pair_accuracy" and "place_auc" in self.best_measures
+        return "place_auc" if places else settings.monitor
 
-    def is_over(self, settings: DiscriminatorTraining, pair_accuracy: float) -> str | None:
-        """Why training stops after this epoch, or None."""
+    def is_over(self, settings: DiscriminatorTraining, measured: dict[str, float]) -> str | None:
+        """Why training stops after this epoch, which measured that on the hold-out, or None."""
         limit = settings.max_epochs
         if self.cycle == 0 and settings.first_max_epochs is not None:
             limit = settings.first_max_epochs
-        if pair_accuracy >= settings.sufficient_accuracy:
+        if accuracy(measured) >= settings.sufficient_accuracy:
             return "sufficient_accuracy"
         if self.epoch - self.best_epoch >= settings.patience:
             return "not_improving"
@@ -148,8 +155,8 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
     `train` runs the steps of an epoch and returns the mean `loss`; `evaluate` measures the hold-out in inference mode,
     as the adversarial step uses the network, and returns `loss`, `real_accuracy`, `fake_accuracy`, `pair_accuracy` (how
     often the real map of an image has the higher logit) and `margin` (mean difference of the two logits). Of a
-    discriminator that is asked about places, also `place_auc`: how often it gives a right place of a generated map the
-    higher logit than a wrong one.
+    discriminator that is asked about places the loss is that of the places, and `place_auc` is how often it gives a
+    right place of a generated map the higher logit than a wrong one.
     """
 
     def __init__(
@@ -219,10 +226,13 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         self._loss.assign_add(loss)
         self._maps.assign_add(count)
 
-    def _inputs(self, batch: Batch) -> tf.Tensor:
+    def _inputs(self, batch: Batch, place: BatchSlice | None = None, noise: float = 0.0) -> tf.Tensor:
+        """What the discriminator looks at; `noise` is the share of the points that are drawn at random."""
         maps = batch["maps"]
         if not maps.dtype.is_floating:
             maps = one_hot(maps, self.num_classes)
+        if noise:
+            maps = with_noise(maps, noise, batch["key"], place)
         return self.discriminator.inputs(batch["images"], maps)
 
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -230,7 +240,8 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         place = BatchSlice(batch["first"], batch["rows"]) if self.parts.count > 1 else None
         variables = [v.value for v in self.discriminator.trainable_variables]
         with tf.GradientTape() as tape, self.parts.statistics_of(batch):
-            logits = self.discriminator(self._inputs(batch), training=True, dropout_key=batch["key"], place=place)
+            inputs = self._inputs(batch, place, self.settings.noise)
+            logits = self.discriminator(inputs, training=True, dropout_key=batch["key"], place=place)
             logits = tf.cast(logits, tf.float32)
             if "right" in batch:
                 losses = tf.nn.sigmoid_cross_entropy_with_logits(batch["right"], logits) * batch["place_weights"]
@@ -269,7 +280,19 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
         if "right" in found:
             counted = (found["place_weights"] > 0) & (real == 0)[:, None, None]
             measured["place_auc"] = area_under_curve(found["places"][counted], found["right"][counted] == 1)
+            measured["loss"] = float(np.mean(place_losses(found["right"], found["places"]) * found["place_weights"]))
         return measured
+
+
+def place_losses(right: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Binary cross-entropy of logits [...] with `right` [...], the share of "yes"."""
+    exact = logits.astype(np.float64)
+    return right * np.logaddexp(0, -exact) + (1 - right) * np.logaddexp(0, exact)
+
+
+def accuracy(measured: dict[str, float]) -> float:
+    """How much of what the discriminator has to rank it ranks right: places where it is asked about them, or pairs."""
+    return measured.get("place_auc", measured["pair_accuracy"])
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:

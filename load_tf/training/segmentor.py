@@ -113,8 +113,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
           strategy: where the variables live; its replicas share a batch.
           convention: the segmentor's.
           decay_over: updates over which the learning rate falls to 0, as in stage 1; None: it stays.
-          augmentation: whose flip, shift and scale the images and their `truth` are to be given; None: they stay as they
-            are.
+          augmentation: whose flip, shift and scale the images and their `truth` get; None: they stay as they are.
 
         Raises:
           UserError: if `settings.trainable` finds no variable, or the segmentor can't be checkpointed as they ask for.

@@ -28,7 +28,7 @@ class StageOne:
     """Supervised training; the schedule is DeepLab's (SGD, momentum 0.9, polynomial decay of power 0.9).
 
     Attributes:
-      epochs: passes over D_t; the one that scores best on the hold-out is kept.
+      epochs: passes over D_t; `keep` says which of them is kept.
       batch_size: images in a step.
       learning_rate: at the start; it falls to 0 as `(1 - step / steps) ** 0.9`.
       momentum: of SGD.
@@ -42,6 +42,7 @@ class StageOne:
       crop: height and width of the part of an image that a step is made with; None: the experiment's crop.
       batch_norm: "batch": statistics are those of the batch, and the moving averages move; "moving": the averages
         stand, which pre-trained networks and those with folded batch norm need.
+      keep: which epoch becomes the baseline: the "best" on the hold-out, or the "last", by which nothing is chosen.
       calibrate: steps of a fit of class constants to D_t's class proportions (`ClassConstants`), kept in the bias of
         the logits, after the training, or for a pre-trained segmentor in its place; 0: none. Nothing is chosen by it.
     """
@@ -58,6 +59,7 @@ class StageOne:
     scale: tuple[float, float] = (1.0, 1.0)
     crop: Size | None = None
     batch_norm: Literal["batch", "moving"] = "batch"
+    keep: Literal["best", "last"] = "best"
     calibrate: int = 0
 
     def __post_init__(self) -> None:
@@ -68,6 +70,7 @@ class StageOne:
         check_number(self, "weight_decay", zero=True)
         check_choice(self, "optimizer", "sgd", "adamw")
         check_choice(self, "batch_norm", "batch", "moving")
+        check_choice(self, "keep", "best", "last")
         check_whole(self, "calibrate", least=0, expected="a whole number of steps, at least 0")
         check(self, "scale", allowed=_is_range, expected="two numbers above 0, the least and the largest scale")
         check(self, "crop", allowed=_is_size, expected="None or a height and a width above 0")

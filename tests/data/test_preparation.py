@@ -7,7 +7,7 @@ import pytest
 
 from load_tf.data.dataset import Example, ExampleList, Grouped, SegmentationDataset, Split, groups_of
 from load_tf.data.groups import Group, Groups
-from load_tf.data.preparation import draw_holdout, prepare, prepare_all
+from load_tf.data.preparation import draw_holdout, prepare, read_all
 from load_tf.errors import UserError
 
 
@@ -138,7 +138,7 @@ def test_neighbours_in_two_splits_are_worth_a_look(capsys: pytest.CaptureFixture
     def said(groups: Groups | None, validation: list[int]) -> str:
         sources = {"train": lambda: split("t", [0, 1]), "validation": lambda: split("v", validation)}
         dataset = SegmentationDataset("made_up", ("a", "b"), ((0, 0, 0), (1, 1, 1)), sources, groups)
-        prepare_all(dataset, ("train", "validation"), drawn="validation")
+        read_all(dataset, ("train", "validation"), drawn="validation")
         return "\n".join(line for line in capsys.readouterr().err.splitlines() if line.startswith("load_tf:"))
 
     assert said(None, [2, 3]) == ""

@@ -283,7 +283,7 @@ def test_softness_leaks(scenes: Scenes, fakes: LabelMapSet, monkeypatch: pytest.
     """The fake has 0.9 for its class and shares 0.1 among the others."""
     trainer = make_trainer()
 
-    def soft_inputs(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def soft_inputs(batch: dict[str, tf.Tensor], *_: object) -> tf.Tensor:
         hard = one_hot(batch["maps"], K)
         visible = tf.reduce_sum(hard, axis=-1, keepdims=True)
         soft = 0.9 * hard + 0.1 / (K - 1) * (visible - hard)

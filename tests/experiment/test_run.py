@@ -167,7 +167,8 @@ def test_what_else_a_run_leaves(run: Path, tiny: Tiny) -> None:
     assert environment["intra_op_threads"] == environment["inter_op_threads"] == 1 and environment["deterministic"]
     assert list(run.glob("tensorboard/events*"))
     names = [file.name.partition("-")[0] for file in sorted(run.glob("checkpoints/*"))]
-    assert names == ["baseline", "confusion_baseline", "confusion_load", "shapes_baseline", "shapes_load", "start"]
+    scored = ["confusion_baseline", "confusion_load"]
+    assert names == ["baseline", *scored, "data", "shapes_baseline", "shapes_load", "start"]
     assert list(run.glob("label_maps/*")) == []
     output = (tiny.folder / "stdout").read_text()
     assert "mIoU" in output and str(run / "report") in output

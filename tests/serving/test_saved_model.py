@@ -1,5 +1,6 @@
 """The exported model against the Python path, pixel by pixel, in a process that has TensorFlow alone."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from load_tf.data.decoding import decode_image
 from load_tf.errors import UserError
 from load_tf.randomness import generator
 from load_tf.segmentors import labelling
@@ -182,6 +185,28 @@ def test_encoded_image_is_the_decoded_image(exported: dict[labelling.Size, Path]
     png = encodings["png"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="one image a call; it was given 2"):
         signatures["encoded_image"](image_bytes=tf.stack([png, png]))
+
+
+def test_a_bmp_with_colours_is_refused_as_everywhere() -> None:
+    """TensorFlow's decoder takes the numbers of its palette for greys, without a word."""
+
+    def encoded(image: Image.Image) -> bytes:
+        stream = io.BytesIO()
+        image.save(stream, "BMP")
+        return stream.getvalue()
+
+    colours = Image.fromarray(picture(40, 72)).quantize(16)
+    data = encoded(colours)
+    wrong = tf.io.decode_image(data, channels=3).numpy()
+    assert (wrong != np.asarray(colours.convert("RGB"))).any(), "no longer wrong: it may be decoded"
+    decode = tf.function(graph.decode_one)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is a BMP with a colour palette"):
+        decode(tf.constant(data))
+    with pytest.raises(UserError, match="is a BMP with a colour palette"):
+        decode_image(data, "x")
+    for image in (Image.fromarray(picture(40, 72)), Image.fromarray(picture(40, 72)[..., 0])):
+        np.testing.assert_array_equal(decode(tf.constant(encoded(image)))[0], decode_image(encoded(image), "x"))
+        np.testing.assert_array_equal(decode(tf.constant(encoded(image)))[0], np.asarray(image.convert("RGB")))
 
 
 def test_rejects_images_over_max_pixels(model: keras.Model, tmp_path: Path) -> None:

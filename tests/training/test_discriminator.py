@@ -260,10 +260,10 @@ def test_reasons_to_stop() -> None:
         (1, 6, 6, 0.6, None),
     ]
     for cycle, epoch, best, accuracy, reason in cases:
-        assert DiscriminatorProgress(cycle, epoch, best).is_over(settings, accuracy) == reason
+        assert DiscriminatorProgress(cycle, epoch, best).is_over(settings, {"pair_accuracy": accuracy}) == reason
     same_limit = DiscriminatorTraining(max_epochs=10)
-    assert DiscriminatorProgress(0, 6, 6).is_over(same_limit, 0.6) is None
-    assert DiscriminatorProgress(0, 10, 10).is_over(same_limit, 0.6) == "max_epochs"
+    assert DiscriminatorProgress(0, 6, 6).is_over(same_limit, {"pair_accuracy": 0.6}) is None
+    assert DiscriminatorProgress(0, 10, 10).is_over(same_limit, {"pair_accuracy": 0.6}) == "max_epochs"
 
 
 @pytest.mark.parametrize(
@@ -288,10 +288,25 @@ def test_the_epoch_that_is_accurate_enough_is_kept(monitor: str) -> None:
     settings = DiscriminatorTraining(monitor=monitor, sufficient_accuracy=0.9)
     progress = DiscriminatorProgress(1)
     assert progress.end_epoch(settings, {"loss": 0.60, "pair_accuracy": 0.70})
-    assert progress.is_over(settings, 0.70) is None and progress.kept_for(settings) == monitor
+    assert progress.is_over(settings, {"pair_accuracy": 0.70}) is None and progress.kept_for(settings) == monitor
     assert progress.end_epoch(settings, {"loss": 0.75, "pair_accuracy": 0.91})
-    assert progress.is_over(settings, 0.91) == progress.kept_for(settings) == "sufficient_accuracy"
+    assert progress.is_over(settings, {"pair_accuracy": 0.91}) == progress.kept_for(settings) == "sufficient_accuracy"
     assert (progress.best_epoch, progress.best_measures["pair_accuracy"]) == (2, 0.91)
+
+
+def test_asked_about_places_it_is_they_that_decide() -> None:
+    """Its pairs and theirs differ: most places of a generated map are right."""
+    settings = DiscriminatorTraining(monitor="pair_accuracy", sufficient_accuracy=0.9, max_epochs=9)
+    progress = DiscriminatorProgress(1)
+    epochs = [
+        {"loss": 0.5, "pair_accuracy": 0.95, "place_auc": 0.7},
+        {"loss": 0.6, "pair_accuracy": 0.4, "place_auc": 0.8},
+    ]
+    assert [progress.end_epoch(settings, epoch) for epoch in epochs] == [True, True]
+    assert progress.is_over(settings, epochs[0]) is None and progress.kept_for(settings) == "place_auc"
+    last = {"loss": 0.7, "pair_accuracy": 0.4, "place_auc": 0.9}
+    assert progress.end_epoch(settings, last) and progress.is_over(settings, last) == "sufficient_accuracy"
+    assert DiscriminatorProgress(1, 2, 2, epochs[1]).kept_for(DiscriminatorTraining(monitor="loss")) == "loss"
 
 
 def test_ties_in_accuracy_go_to_the_lower_loss() -> None:
@@ -303,7 +318,7 @@ def test_ties_in_accuracy_go_to_the_lower_loss() -> None:
         True, True, True, False, False,
     ]  # fmt: skip
     assert progress.best_epoch == 3
-    assert progress.is_over(settings, 1.0) == "not_improving"
+    assert progress.is_over(settings, {"pair_accuracy": 1.0}) == "not_improving"
 
 
 def test_the_progress_of_an_older_run_goes_on() -> None:
