@@ -40,10 +40,7 @@ def draw(events: Iterable[Event], title: str) -> bytes:
     with canvas.plain_style():
         height = sum(ratios) * 0.9 + 1.5
         figure = canvas.new_figure(height)
-        grid = figure.add_gridspec(
-            len(ratios), 1, height_ratios=ratios, hspace=0.1, left=0.075, right=0.985,
-            top=1 - 0.95 / height, bottom=0.6 / height,
-        )  # fmt: skip
+        grid = figure.add_gridspec(len(ratios), 1, height_ratios=ratios, hspace=0.1)
         top = figure.add_subplot(grid[0])
         axes = [top, *(figure.add_subplot(grid[i], sharex=top) for i in range(1, len(ratios)))]
         _shade(axes, run)
@@ -60,8 +57,10 @@ def draw(events: Iterable[Event], title: str) -> bytes:
         handles, labels = top.get_legend_handles_labels()
         figure.legend(
             handles, labels, loc="upper left", bbox_to_anchor=(0.066, 1 - 0.37 / height), ncol=4, frameon=False,
-            fontsize=9,
+            fontsize=9, columnspacing=1.4, handlelength=1.7,
         )  # fmt: skip
+        above = 0.95 + 0.19 * max(0, -(-len(handles) // 4) - 2)
+        figure.subplots_adjust(left=0.075, right=0.985, top=1 - above / height, bottom=0.6 / height)
         return canvas.png(figure)
 
 

@@ -76,11 +76,11 @@ def _legend(run: Timeline, lowest_shown: float) -> Markup:
         *([upper] if run.upper else []),
         ("red", f"lower bound, −{100 * run.lower:g}: a cycle ends there" + (" (below the picture)" if below else "")),
     ]
-    signs = [f"{how.sign} end: {how.label}" for how in ENDINGS.values()]
+    signs = ["★ a peak, the next start model", *(f"{how.sign} end: {how.label}" for how in ENDINGS.values())]
     return tag(
         "figcaption",
         tag("span", *(tag("span", tag("i", class_=f"key {c}"), text) for c, text in entries), class_="legend"),
-        tag("span", "  ".join(["★ a peak, the next start model", *signs])),
+        tag("span", *(tag("span", sign) for sign in signs), class_="legend"),
     )
 
 

@@ -84,6 +84,22 @@ def test_no_label_of_a_peak_is_cut_at_the_right_edge(drawn: list[Figure], after:
     assert 0 < box.x1 < figure.bbox.x1 and box.x0 < star[0] < box.x1, "whole, and over its star"
 
 
+def test_the_legend_is_inside_the_picture_and_above_the_curve(drawn: list[Figure]) -> None:
+    events = journal()
+    for event in events:
+        if event["event"] in ("start", "evaluate"):
+            event["untouched"] = event["miou"]
+    events.append({"event": "evaluate", "cycle": 3, "iteration": 1, "miou": 0.7})
+    events.append({"event": "cycle_end", "cycle": 3, "iteration": 1, "reason": "budget", "model": "ge1_0"})
+    convergence.draw(events, "a run")
+    (figure,) = drawn
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert len(labels) == 10 and {"end model: budget", "watched images, moved to the same start"} < {*labels}
+    box = legend.get_window_extent()
+    assert figure.axes[0].bbox.y1 < box.y0 and 0 < box.x0 and box.x1 < figure.bbox.x1
+
+
 def test_an_upper_bound_of_zero_is_no_second_line(drawn: list[Figure]) -> None:
     for upper in (0.0, 0.001):
         convergence.draw([{**event, "upper": upper} if event["event"] == "start" else event for event in journal()], "")

@@ -163,7 +163,7 @@ def test_the_page_says_what_the_files_say(run_dir: Path) -> None:
     assert "ground 90.00 91.25 +1.25 +0.50 to +2.00" in text
     assert "paper baseline" not in text, "a column that nothing is in"
     assert "crop 49 × 65" in text and "flip no" in text
-    assert "cycles 2; 1 ended when its iterations were used up, 1 ended when it fell to the lower bound" in text
+    assert "cycles 2; 1 ended when the cycle's iterations were used up, 1 ended when it fell to the lower bound" in text
     assert "1 (cycle 0, iteration 1: 61.50)" in text
     assert "the discriminator is at chance" in text and "(2 times)" in text
     assert "cycle 1, iteration, 3: 50.00 %" in text and "peak in cycle 0, iteration 1: 61.50 %" in text
