@@ -97,7 +97,7 @@ def test_the_legend_is_inside_the_picture_and_above_the_curve(drawn: list[Figure
     labels = [text.get_text() for text in legend.get_texts()]
     assert len(labels) == 10 and {"end model: budget", "watched images, moved to the same start"} < {*labels}
     box = legend.get_window_extent()
-    assert figure.axes[0].bbox.y1 < box.y0 and 0 < box.x0 and box.x1 < figure.bbox.x1
+    assert figure.axes[0].bbox.y1 < box.y0 and box.x0 > 0 and box.x1 < figure.bbox.x1
 
 
 def test_an_upper_bound_of_zero_is_no_second_line(drawn: list[Figure]) -> None:

@@ -453,7 +453,7 @@ def browse(page: str, folder: Path, *, width: int, dark: bool = False) -> dict[s
 def test_in_a_browser_it_sorts_slides_and_complains_of_nothing(run_dir: Path, tmp_path: Path) -> None:
     found = browse(html.page(run_dir), tmp_path, width=1200)
     assert found["problems"] == [] and found["console"] == []
-    assert found["headings"] == ["class", "baseline", "LoAd", "gain", "95 % interval"]
+    assert found["headings"] == ["class", "baseline", "LoAd", "gain", "95\N{NO-BREAK SPACE}% interval"]
     given = ["ground", EVIL, "sky, wide", "never"]
     assert found["orders"] == [
         ["ground", "sky, wide", EVIL, "never"],
