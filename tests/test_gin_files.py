@@ -34,12 +34,14 @@ NEEDS = {
     "camvid_mobilenetv2.gin": {"data_dir": "data/camvid360", "checkpoint": CHECKPOINT},
     "paper.gin": {},
     "right_here.gin": {},
+    "imagenet.gin": {},
 }
 """What each takes from the shared folder to be assembled; where its own checkpoint is not there, the small one."""
 
 BASE = {
     "paper.gin": "demo.gin",
     "right_here.gin": "demo.gin",
+    "imagenet.gin": "demo.gin",
 }
 """Files that change another one."""
 

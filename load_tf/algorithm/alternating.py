@@ -14,15 +14,25 @@ from load_tf.errors import UserError
 Turns = Literal["rounds", "steps"] | None
 
 
-def play(game: Game, settings: Lookahead, state: State | None = None, *, turns: Turns = "rounds") -> State:
+def play(
+    game: Game,
+    settings: Lookahead,
+    state: State | None = None,
+    *,
+    turns: Turns = "rounds",
+    remembers: bool = False,
+) -> State:
     """Alternates to the end of the budget, or on from `state`.
 
     Args:
       game: the world, as in `lookahead.play`; its start model stays `g0` to the end.
       settings: `max_iterations` is the budget, `patience` the iterations between two trainings of the discriminator;
-        `upper` and `peak_test` say what is better than the start; the others have no meaning here.
+        `upper` and `peak_test` say what is better than the start; `max_buffer_sets` how much is remembered; the others
+        have no meaning here.
       state: what an earlier, interrupted call last committed; None to begin.
       turns: the discriminator's: in "rounds"; "steps" where the game's updates train it; None without one.
+      remembers: whether the discriminator, in rounds, is trained on the maps of the last `max_buffer_sets` rounds, as
+        in LoAd's buffer, in place of the present ones.
 
     Returns:
       The final state; the game's start model is the best model seen, or the one it began with.
@@ -38,7 +48,7 @@ def play(game: Game, settings: Lookahead, state: State | None = None, *, turns: 
             case "begin":
                 _begin(game, settings, state, turns)
             case "aggregate":
-                _aggregate(game, state, turns)
+                _aggregate(game, state, turns, settings.max_buffer_sets if remembers else 1)
             case "discriminator":
                 game.train_discriminator(state.buffer, state.cycle)
                 game.reset_momentum()
@@ -56,14 +66,14 @@ def _begin(game: Game, settings: Lookahead, state: State, turns: Turns) -> None:
     state.phase = "aggregate" if turns else "ahead"
 
 
-def _aggregate(game: Game, state: State, turns: Turns) -> None:
-    """There is no memory: the discriminator sees the present model's maps alone.
+def _aggregate(game: Game, state: State, turns: Turns, most: int) -> None:
+    """Of so many models the discriminator sees the maps: of one, the present model's alone.
 
     In steps it is shown them as they are made; the start model's are what changes are measured from.
     """
     name = state.pending.pop()
     game.aggregate(name, state.cycle)
-    state.buffer = [name]
+    state.buffer = [*state.buffer, name][-most:]
     game.record("buffer", cycle=state.cycle - 1, sets=list(state.buffer))
     state.phase = "discriminator" if turns == "rounds" else "ahead"
 

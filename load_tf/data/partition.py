@@ -5,7 +5,7 @@ import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
-from load_tf.data.dataset import Grouped, SegmentationDataset, Split, Subset, groups_of
+from load_tf.data.dataset import Grouped, Joined, SegmentationDataset, Split, Subset, groups_of
 from load_tf.data.groups import Group, rows
 from load_tf.errors import UserError
 from load_tf.randomness import generator
@@ -125,6 +125,7 @@ def held_blocks(
     margin: int = 2,
     holdout: int = 50,
     untouched: int = 100,
+    also_untouched: Sequence[str] = (),
     seed: int = 0,
 ) -> SegmentationDataset:
     """A data set with new splits `holdout` and `untouched`: blocks of consecutive images that a split then lacks.
@@ -141,6 +142,8 @@ def held_blocks(
       margin: images left out on either side of a held block.
       holdout: images in `holdout`; like `untouched` made up of whole blocks, as many as come nearest.
       untouched: images in `untouched`.
+      also_untouched: whole splits that `untouched` has beside them, also in blocks, the last of a sequence as long as
+        it comes out. They are no sources of blocks, so they have to be strange to the split that is trained on.
       seed: of the draw.
 
     Returns:
@@ -181,6 +184,8 @@ def held_blocks(
         for part, blocks in (("holdout", chosen), ("untouched", held - chosen)):
             places = tuple(sorted(place for place, group in of.items() if group in blocks))
             found[part] = Grouped(Subset(whole, places), tuple(of[place] for place in places))
+        for name in also_untouched:
+            found["untouched"] = Joined(found["untouched"], _in_blocks(dataset.split(name), name, block))
         return found
 
     def part(name: str) -> Split:
@@ -193,6 +198,18 @@ def held_blocks(
         {**dataset.sources, **{name: functools.partial(part, name) for name in (split, "holdout", "untouched")}},
         dataset.groups,
     )
+
+
+def _in_blocks(split: Split, name: str, block: int) -> Split:
+    """A whole split whose groups are blocks of consecutive images, told apart from those of other splits."""
+    groups = groups_of(split)
+    sequences = rows(split.ids, [""] * len(split) if groups is None else [group.name for group in groups])
+    of = {
+        place: Group(f"{sequence} of {name}" if sequence else name, rank // block)
+        for sequence, places in sequences.items()
+        for rank, place in enumerate(places)
+    }
+    return Grouped(split, tuple(of[place] for place in range(len(split))))
 
 
 def _cut(

@@ -4,57 +4,18 @@ The class-split images of a label map add up to the image, so that a network who
 class computes of them what it computed of the image. The paper is silent on initialisation (docs/reproduction.md).
 """
 
-import warnings
-from pathlib import Path
-
 import keras
 import numpy as np
 
+from load_tf import imagenet
 from load_tf.data.colours import voc_palette
-from load_tf.discriminator.settings import IMAGENET, Discriminator
-from load_tf.errors import UserError
-
-_NORMS = {"conv1": 5.7851, "conv_pw_13": 34.2167}
-"""Of two kernels of the published weights at alpha 1, which a download is checked by: Keras gives no checksum."""
+from load_tf.discriminator.settings import Discriminator
 
 
 def imagenet_mobilenet(settings: Discriminator) -> keras.Model:
-    """MobileNet for three channels, in [-1, 1], with the weights that the settings name.
-
-    Raises:
-      UserError: if they can't be had, or are not MobileNet's of this width.
-    """
-    named = f"Discriminator.weights is {settings.weights!r}"
-    weights = settings.weights if settings.weights == IMAGENET else str(Path(settings.weights or "").expanduser())
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network = keras.applications.MobileNet(
-                input_shape=(224, 224, 3), alpha=settings.alpha, include_top=False, weights=weights
-            )
-    except Exception as error:  # Keras raises a bare one if a download fails, and h5py many kinds.
-        reason = " ".join(str(error).split())[:300]
-        if settings.weights == IMAGENET:
-            raise UserError(
-                f"{named}, but Keras can't download them ({reason}); expected a way to the internet, or the path of "
-                "mobilenet_1_0_224_tf_no_top.h5 (docs/discriminator.md)."
-            ) from None
-        raise UserError(
-            f"{named}, which does not hold the weights of keras.applications.MobileNet(alpha={settings.alpha}, "
-            f"include_top=False): {reason}"
-        ) from None
-    found = [variable.path for variable in network.variables if not np.isfinite(variable.numpy()).all()]
-    if found:
-        raise UserError(f"{named}, whose {found[0]!r} holds what is no finite number.")
-    if settings.weights == IMAGENET and settings.alpha == 1.0:
-        for name, norm in _NORMS.items():
-            kernel = network.get_layer(name).kernel.numpy()
-            if not np.isclose(np.linalg.norm(kernel), norm, rtol=1e-3):
-                raise UserError(
-                    f"{named}, but the norm of {name!r} is {np.linalg.norm(kernel):.4f}, not {norm}: the download is "
-                    "damaged; remove it from ~/.keras/models."
-                )
-    return network
+    """The network whose weights the settings name. Raises UserError as `imagenet.mobilenet`."""
+    assert settings.weights is not None
+    return imagenet.mobilenet(settings.weights, settings.alpha, "Discriminator.weights")
 
 
 def inflate(body: keras.Model, settings: Discriminator, num_classes: int) -> None:

@@ -6,12 +6,10 @@ from typing import Literal
 
 from load_tf.discriminator.conditioning import IMAGE_RANGE
 from load_tf.errors import UserError, check, check_number
+from load_tf.imagenet import IMAGENET
 
 KINDS = {"mobilenet": "mobilenet", "convolutional": "fully_convolutional"}
 """By architecture the module of this package that has its `build` and its `numbers`. A new one is a file and a line."""
-
-IMAGENET = "imagenet"
-"""What `Discriminator.weights` says for the weights that Keras downloads."""
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0)
 """MobileNet's widths that were trained on ImageNet."""

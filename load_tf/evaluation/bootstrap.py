@@ -134,11 +134,15 @@ def mean_gain_over_runs(
     after: np.ndarray,
     *,
     groups: Groups = None,
+    starts: Sequence[Hashable] | None = None,
     draws: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
 ) -> MeanGain:
     """The mean gain over runs that differ in their seed or start, with an interval over other runs and other images.
+
+    Runs from one start resemble each other as neighbouring images do. Where several starts have several runs, the gain
+    of a start is the mean of its runs', and the interval is over starts.
 
     Several runs: a t interval about the mean. Its variance is that between the S runs, divided by S, plus that of the
     runs' mean gain between draws of the G groups, times G / (G - 1). Its t is Cochran's: the mean of those of S - 1 and
@@ -154,6 +158,7 @@ def mean_gain_over_runs(
       before: int [S, N, 3 K], for every run and image (or group of images) `counts_of` the start model.
       after: int [S, N, 3 K], of the result.
       groups: N labels: rows with the same one are drawn together; None: every row for itself.
+      starts: S labels, of what each run started from; None: each from its own.
       draws: resamples of the groups.
       seed: of the resamples.
       level: nominal coverage, in (0, 1).
@@ -164,24 +169,30 @@ def mean_gain_over_runs(
     if before.shape != after.shape or before.ndim != 3 or before.shape[2] % 3:
         raise ValueError(f"counts of shape {before.shape} and {after.shape}; expected [S, N, 3 K] twice.")
     sides = [[_by_group(run, groups) for run in side] for side in (before, after)]
-    gains = np.array([_miou(a.sum(0)) - _miou(b.sum(0)) for b, a in zip(*sides, strict=True)])
+    labels = range(len(before)) if starts is None else starts
+    names = list(dict.fromkeys(labels))
+    # [starts, runs]: what the mean of each start's runs weighs.
+    share = np.array([[label == name for label in labels] for name in names], np.float64)
+    share /= share.sum(1, keepdims=True)
+    gains = share @ np.array([_miou(a.sum(0)) - _miou(b.sum(0)) for b, a in zip(*sides, strict=True)])
     runs, rows = len(gains), len(sides[0][0])
     drawn = []
     for weights in _resamples(rows, draws, seed):
         per_run = [_miou(weights @ a) - _miou(weights @ b) for b, a in zip(*sides, strict=True)]
-        drawn.append(np.mean(per_run, axis=0))
+        drawn.append(np.mean(share @ np.array(per_run), axis=0))
     found, mean = np.concatenate(drawn)[:, None], float(gains.mean())
+    what = "seed" if starts is None else "start"
     over = "images as independent" if groups is None else f"{rows} group{'s' if rows != 1 else ''}"
     if runs == 1 and groups is None:
         low, high = _quantiles(found, ((1 - level) / 2, (1 + level) / 2))
-        return MeanGain(mean, float(low[0]), float(high[0]), 0.0, f"over {over}, one seed")
+        return MeanGain(mean, float(low[0]), float(high[0]), 0.0, f"over {over}, one {what}")
     parts = [(float(_variance_of_groups(found, np.array([rows]))[0]), rows - 1)]
     if runs == 1:
         half = _t_half_width(parts, level)
-        return MeanGain(mean, mean - half, mean + half, 0.0, f"t over {over}, one seed")
+        return MeanGain(mean, mean - half, mean + half, 0.0, f"t over {over}, one {what}")
     spread = float(gains.std(ddof=1))
     half = _t_half_width([(spread**2 / runs, runs - 1), *(parts if rows > 1 else [])], level)
-    return MeanGain(mean, mean - half, mean + half, spread, f"t over {runs} seeds and {over}")
+    return MeanGain(mean, mean - half, mean + half, spread, f"t over {runs} {what}s and {over}")
 
 
 def counts_of(confusion: np.ndarray) -> np.ndarray:

@@ -36,9 +36,16 @@ DATASETS = _named(
     "synthetic.synthetic",
     "cityscapes.cityscapes",
     "partition.keyed_partition",
+    "cross_fit.cross_fit",
     "partition.held_blocks",
 )
-SEGMENTORS = _named("segmentors", "official.official_deeplab", "small.small_deeplab", "keras_model.keras_model")
+SEGMENTORS = _named(
+    "segmentors",
+    "official.official_deeplab",
+    "small.small_deeplab",
+    "mobilenet.mobilenet_deeplab",
+    "keras_model.keras_model",
+)
 METHODS = _named(
     "methods",
     "load.LoAd",

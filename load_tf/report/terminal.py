@@ -25,7 +25,7 @@ class Terminal:
         self._settings, self._clock = settings, clock
         self._start = self._start_untouched = math.nan
         self._lower = self._upper = 0.0
-        self._pairs: float | None = None
+        self._judged: str | None = None
         self._agreement: float | None = None
         self._update: dict[str, Any] = {}
         self._iterations = 0
@@ -150,8 +150,8 @@ class Terminal:
             ("distance", "moved {:.1e}"),
         )
         shown = [text.format(self._update[name]) for name, text in words if self._update.get(name) is not None]
-        if self._pairs is not None:
-            shown.append(f"pairs {self._pairs:.0%}")
+        if self._judged is not None:
+            shown.append(self._judged)
         if self._agreement is not None:
             shown.append(f"agreement {self._agreement:.2f}")
         return "".join(f", {text}" for text in shown)
@@ -181,12 +181,15 @@ class Terminal:
         return f"{event['model']}: {100 * event['changed_share']:.2f} % of the hold-out's label map points changed"
 
     def _discriminator(self, event: dict[str, Any]) -> str:
-        self._pairs = event["pair_accuracy"]
+        if "place_auc" in event:  # asked whether a map is right there, not whether it is real: its pairs say nothing
+            self._judged = f"places {event['place_auc']:.0%}"
+            told = f"places {event['place_auc']:.3f}"
+        else:
+            self._judged = f"pairs {event['pair_accuracy']:.0%}"
+            told = f"pairs {event['pair_accuracy']:.2f}"
         return (
             f"discriminator, epoch {event['epoch']}: loss {event['training_loss']:.3f}; on the hold-out loss "
-            f"{event['loss']:.3f}, real {event['real_accuracy']:.2f}, fake {event['fake_accuracy']:.2f}, "
-            f"pairs {event['pair_accuracy']:.2f}"
-            + (f", places {event['place_auc']:.3f}" if "place_auc" in event else "")
+            f"{event['loss']:.3f}, real {event['real_accuracy']:.2f}, fake {event['fake_accuracy']:.2f}, {told}"
         )
 
     def _direction(self, event: dict[str, Any]) -> str:

@@ -36,38 +36,43 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
         )
 
     results.mkdir(parents=True, exist_ok=True)
-    do([Run(START, seed) for seed in (study.seeds[:1] if study.shared_start else study.seeds)])
+    do(study.begun)
     for wave in study.waves:
-        do([Run(v, study.seeds[0], rate) for v in wave for rate in study.learning_rates.get(v, ())])
-        chosen = {variant: _chosen_rate(study, results, variant) for variant in wave}
+        do([run for variant in wave for run in _tried(study, variant)])
         # Seed by seed, so that what is there is comparable at any time.
         for seed in study.seeds:
-            do([Run(variant, seed, chosen[variant]) for variant in wave])
+            do([run for variant in wave for run in study.runs(variant, seed, _chosen_rates(study, results, variant))])
             comparison.write(results, _rows(study, results))
     comparison.write(results, _rows(study, results))
 
 
 def _rows(study: Study, results: Path) -> dict[str, list[str]]:
     """By variant the names of its finished runs with the chosen rate."""
-    rows = {}
-    for variant in (START, *study.variants):
-        rate = _chosen_rate(study, results, variant)
-        finished = _finished(results, [Run(variant, seed, rate) for seed in study.seeds])
-        if finished:
-            rows[variant] = [run.name for run in finished]
-    return rows
+    rows = {START: _finished(results, study.begun)}
+    for variant in study.variants:
+        rates = _chosen_rates(study, results, variant)
+        rows[variant] = _finished(results, [run for seed in study.seeds for run in study.runs(variant, seed, rates)])
+    return {variant: [run.name for run in finished] for variant, finished in rows.items() if finished}
 
 
-def _chosen_rate(study: Study, results: Path, variant: str) -> float | None:
-    """The one of a variant's rates, or of the variant whose rate it takes, that was best on the first seed's hold-out.
+def _tried(study: Study, variant: str) -> list[Run]:
+    """The runs that a variant's rate is chosen from."""
+    rates = study.learning_rates.get(variant, ())
+    return [Run(variant, study.seeds[0], rate, start) for start in study.choosing for rate in rates]
+
+
+def _chosen_rates(study: Study, results: Path, variant: str) -> dict[str | None, float | None]:
+    """By start the one of a variant's rates, or of the variant whose rate it takes, that was best on the hold-out.
 
     None where there is no choice, or none of its runs is finished yet.
     """
     from load_tf.study import comparison
 
-    searched = study.same_rate.get(variant, variant)
-    tried = _finished(results, [Run(searched, study.seeds[0], rate) for rate in study.learning_rates.get(searched, ())])
-    return max(tried, key=lambda run: comparison.read(results, run.name).holdout_after).learning_rate if tried else None
+    finished = _finished(results, _tried(study, study.same_rate.get(variant, variant)))
+    finished.sort(key=lambda run: comparison.read(results, run.name).holdout_after, reverse=True)
+    best = {run.start: run.learning_rate for run in reversed(finished)}  # of equal ones the first
+    names = tuple(study.starts) or (None,)
+    return {start: best.get(start if study.folds else study.choosing[0]) for start in names}
 
 
 def _finished(results: Path, runs: Sequence[Run]) -> list[Run]:

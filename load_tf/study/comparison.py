@@ -14,15 +14,17 @@ from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import MeanGain, mean_gain_over_runs
+from load_tf.experiment.study_plan import START
 from load_tf.report import canvas
 from load_tf.storage.arrays import write_atomically
 
 _COLOURS = (canvas.VERMILLION, canvas.BLUE, canvas.GREEN, canvas.ORANGE, canvas.SKY, "#CC79A7", canvas.GREY)
 _HEADER = (
-    "| variant | rate | seeds | hold-out gain | **untouched gain** | 95 % interval | against the first | verdict | "
-    "spread | per seed | worst | diverged | went back | end models | path | pairs | min | MiB |"
+    "| variant | rate | runs | hold-out gain | **untouched gain** | 95 % interval | constants again | "
+    "against the first | verdict | spread | per run | worst | diverged | went back | end models | path | pairs | "
+    "min | MiB |"
 )
-_RULE = "|---|--:|--:|--:|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+_RULE = "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 
 
 _Number = TypeVar("_Number", int, float)
@@ -36,6 +38,16 @@ class Result:
     """
 
     values: dict[str, Any]
+
+    @property
+    def start(self) -> str | None:
+        """The name of the run that it started from; None for one that made its own start."""
+        return self.values.get("start")
+
+    @property
+    def images(self) -> str | None:
+        """Which images are untouched: a digest of their ids."""
+        return self.values["untouched"].get("digest")
 
     @property
     def holdout_after(self) -> float:
@@ -113,8 +125,7 @@ def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
 
 def mean_gain(runs: Sequence[Result]) -> MeanGain:
     """The variant's gain on untouched images, with the interval over seeds and images."""
-    before, after = (np.array([run.values[f"counts_{when}"] for run in runs]) for when in ("before", "after"))
-    return mean_gain_over_runs(before, after, groups=_groups(runs))
+    return _gain(runs, "counts_before", runs, "counts_after")
 
 
 def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
@@ -122,8 +133,48 @@ def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain
     pairs = _of_equal_seeds(first, runs)
     if not pairs:
         return None
-    before, after = (np.array([run.values["counts_after"] for run in side]) for side in zip(*pairs, strict=True))
-    return mean_gain_over_runs(before, after, groups=_groups([run for pair in pairs for run in pair]))
+    before, after = (list(side) for side in zip(*pairs, strict=True))
+    return _gain(before, "counts_after", after, "counts_after")
+
+
+def gain_fitted_again(starts: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
+    """What is left of a variant's gain when class constants are fitted to its results, and to their starts as well."""
+    begun = {run.values.get("name"): run for run in starts}
+    pairs = [(begun.get(run.start), run) for run in runs]
+    known = [
+        (a, b) for a, b in pairs if a is not None and a.values.get("counts_again") and b.values.get("counts_again")
+    ]
+    if not known or len(known) < len(runs):
+        return None
+    before, after = (list(side) for side in zip(*known, strict=True))
+    return _gain(before, "counts_again", after, "counts_again")
+
+
+def _gain(before: Sequence[Result], one: str, after: Sequence[Result], other: str) -> MeanGain:
+    """The gain of the counts `other` of some runs over the counts `one` of as many.
+
+    Runs from starts whose untouched images differ are folds: those of a seed are put together.
+    """
+    labels = [run.start for run in after]
+    starts = labels if len(set(labels)) < len(labels) and None not in labels else None
+    if len({run.images for run in after}) == 1:
+        sides = [np.array([run.values[name] for run in runs]) for runs, name in ((before, one), (after, other))]
+        return mean_gain_over_runs(*sides, groups=_groups([*before, *after]), starts=starts)
+    folds = sorted(set(labels), key=str)
+    by_seed: dict[int, dict[str | None, int]] = {}
+    for place, run in enumerate(after):
+        by_seed.setdefault(run.values["seed"], {})[run.start] = place
+    # Only a seed with every fold speaks of all images.
+    rows = [[of[fold] for fold in folds] for of in by_seed.values() if len(of) == len(folds)] or [
+        list(range(len(after)))
+    ]
+    sides = [
+        np.array([[row for place in places for row in runs[place].values[name]] for places in rows])
+        for runs, name in ((before, one), (after, other))
+    ]
+    named = [_groups([before[place], after[place]]) for place in rows[0]]
+    groups = None if any(names is None for names in named) else [name for names in named for name in names or ()]
+    return mean_gain_over_runs(*sides, groups=groups)
 
 
 def never_acted(first: Sequence[Result], runs: Sequence[Result]) -> bool:
@@ -154,8 +205,9 @@ def verdict(first: Sequence[Result], runs: Sequence[Result]) -> str:
 
 
 def _of_equal_seeds(first: Sequence[Result], runs: Sequence[Result]) -> list[tuple[Result, Result]]:
-    others = {run.values["seed"]: run for run in first}
-    return [(others[run.values["seed"]], run) for run in runs if run.values["seed"] in others]
+    others = {(run.values["seed"], run.start): run for run in first}
+    pairs = ((others.get((run.values["seed"], run.start)), run) for run in runs)
+    return [(other, run) for other, run in pairs if other is not None]
 
 
 def _groups(runs: Sequence[Result]) -> Sequence[str] | None:
@@ -177,26 +229,29 @@ def table(found: Mapping[str, Sequence[Result]]) -> str:
         else (f" (counted in {rows} groups of consecutive images)")
     )
     lines = [
-        f"{first['dataset']}: gain in mIoU, points, over the start model of the same seed. Hold-out "
+        f"{first['dataset']}: gain in mIoU, points, over the start model. Hold-out "
         f"{first['holdout']['images']} images, on which every method chose its model; untouched "
-        f"{first['untouched']['images']}, on which nothing was chosen. Interval: "
+        f"{_images(compared or found)}, on which nothing was chosen. Interval: "
         f"{' or '.join(kinds) or 'none'}{joined}.",
         "",
         _HEADER,
         _RULE,
     ]
     reference = next(iter(compared.values()), [])
-    lines += [_row(variant, runs, reference, gains[variant]) for variant, runs in compared.items()]
+    again = {variant: gain_fitted_again(found.get(START, []), runs) for variant, runs in compared.items()}
+    lines += [_row(variant, runs, reference, gains[variant], again[variant]) for variant, runs in compared.items()]
     lines += [
         "",
-        "*against the first*: the untouched gain less that of the first row, with its interval. *verdict*: on that "
-        "difference; *never acted*: the same models to the last bit, so the setting was not tried. *worst*: lowest "
+        "*constants again*: the untouched gain when class constants are fitted to the result once more, and to its "
+        "start as well: what is left is not class proportion. *against the first*: the untouched gain less that of the "
+        "first row, with its interval. *verdict*: on that difference; *never acted*: the same models to the last bit, "
+        "so the setting was not tried. *worst*: lowest "
         "hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower bound or "
         "a number that is not finite, of all. *went back*: times that going back to the start model changed the "
         "weights, of the cycles that another one followed. *end models*: sets of end models' label maps that the "
         "discriminator was trained on. *path*: the lengths of all steps, summed. *pairs*: the discriminator's last "
         "pair accuracy. *min*: wall-clock minutes of a run after stage 1, *MiB*: its peak memory. Counts are sums over "
-        "the seeds, MiB the maximum, the rest means.",
+        "the runs, MiB the maximum, the rest means.",
         "",
         *_starts(found),
         "",
@@ -205,7 +260,7 @@ def table(found: Mapping[str, Sequence[Result]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(variant: str, runs: Sequence[Result], first: Sequence[Result], gain: MeanGain) -> str:
+def _row(variant: str, runs: Sequence[Result], first: Sequence[Result], gain: MeanGain, again: MeanGain | None) -> str:
     against = None if runs is first else mean_difference(first, runs)
     ends = [reason for run in runs for reason in run.values["cycle_ends"]]
     diverged = sum(reason in ("lower_bound", "non_finite") for reason in ends)
@@ -213,11 +268,12 @@ def _row(variant: str, runs: Sequence[Result], first: Sequence[Result], gain: Me
     judged = [run.values["pair_accuracy"][-1] for run in runs if run.values["pair_accuracy"]]
     cells = [
         variant,
-        f"{runs[0].values['learning_rate']:g}",
+        ", ".join(dict.fromkeys(f"{run.values['learning_rate']:g}" for run in runs)),
         str(len(runs)),
         f"{100 * np.mean([run.holdout_gain for run in runs]):+.2f}",
         f"**{100 * gain.gain:+.2f}**",
         _interval(gain.low, gain.high),
+        _with_interval(again) if again else "",
         _with_interval(against) if against else "",
         verdict(first, runs) if against else "",
         f"{100 * gain.spread:.2f}",
@@ -232,6 +288,12 @@ def _row(variant: str, runs: Sequence[Result], first: Sequence[Result], gain: Me
         f"{max(run.values['peak_mib'] for run in runs):.0f}",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _images(found: Mapping[str, Sequence[Result]]) -> int:
+    """How many images are untouched, those of all folds."""
+    sizes = {run.images: run.values["untouched"]["images"] for runs in found.values() for run in runs}
+    return int(sum(sizes.values()))
 
 
 def _with_interval(gain: MeanGain) -> str:
@@ -270,13 +332,27 @@ def _known(values: Sequence[_Number | None]) -> list[_Number] | None:
 
 
 def _starts(found: Mapping[str, Sequence[Result]]) -> list[str]:
-    """What the seeds started from."""
-    starts = {run.values["seed"]: run for runs in found.values() for run in runs}
+    """What the runs started from."""
+    made = found.get(START) or [run for runs in found.values() for run in runs]
+    starts = {
+        run.values.get("name" if START in found else "start") or f"seed {run.values['seed']}": run for run in made
+    }
     text = "; ".join(
-        f"seed {seed}: {100 * run.values['holdout']['before']:.2f} / {100 * run.values['untouched']['before']:.2f}"
-        for seed, run in sorted(starts.items())
+        f"{name}: {100 * run.values['holdout']['before']:.2f} / {100 * run.values['untouched']['before']:.2f}"
+        + _without_constants(run)
+        for name, run in sorted(starts.items())
     )
     return [f"The start models' mIoU, hold-out / untouched: {text}."]
+
+
+def _without_constants(run: Result) -> str:
+    bare = run.values.get("uncalibrated")
+    if bare is None:
+        return ""
+    gave = run.values["untouched"]["before"] - bare
+    return (
+        f" (untouched {100 * bare:.2f} before its class constants; above that, all gains are {100 * gave:+.2f} larger)"
+    )
 
 
 def _class_table(found: Mapping[str, Sequence[Result]]) -> list[str]:

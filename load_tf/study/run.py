@@ -1,6 +1,7 @@
 """One run of a study: an experiment, scored on the images that neither training nor selection touched."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from load_tf.data.dataset import Subset, groups_of
+from load_tf.data.dataset import Split, Subset, groups_of
 from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
-from load_tf.evaluation.miou import mean_iou
+from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.miou import mean_iou, mean_iou_of_truth
 from load_tf.experiment import config, images, plan, registry, scoring
 from load_tf.experiment import run as experiment
 from load_tf.methods.load import LoAd
@@ -20,7 +22,11 @@ from load_tf.report.terminal import Terminal
 from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.study import result as study_result
+from load_tf.training.calibration import GAIN, Calibrator, logits_bias
 from load_tf.training.snapshot import arrays_to_variables
+
+AGAIN_STEPS, AGAIN_IMAGES = 3, 100
+"""Steps, and images of D_t or up to twice as many, for class constants that are fitted to a result."""
 
 
 def make(run_dir: Path, result: Path) -> None:
@@ -47,13 +53,40 @@ def make(run_dir: Path, result: Path) -> None:
         raise UserError("no validation image is untouched; a study has nothing to score on.")
     model, evaluator = assembled.segmentor.model, assembled.evaluator(untouched)
     after = evaluator.evaluate("untouched, after")
+    again = _fitted_again(assembled, data.training, evaluator) if assembled.stage_one.calibrate else None
     arrays_to_variables(directory.arrays("baseline"), model.variables)
     before = evaluator.evaluate("untouched, before")
+    bare = None
+    if "calibration" in directory.state["files"] and assembled.experiment.start_from is None:
+        bias = logits_bias(model, assembled.experiment.crop)
+        bias.assign_sub(directory.arrays("calibration")["constants"])
+        bare = evaluator.evaluate("untouched, without class constants")
     groups = groups_of(untouched)
     labels = None if groups is None else tuple(map(str, groups))
     values = _result(assembled, directory, before, after, len(touched), labels)
+    values["uncalibrated"] = None if bare is None else mean_iou_of_truth(bare.sum(axis=0))
+    values["counts_again"] = (
+        None if again is None else study_result.counts_by_group(counts_of(again), labels)[0].tolist()
+    )
+    values["name"] = run_dir.name
+    values["start"] = None if assembled.experiment.start_from is None else Path(assembled.experiment.start_from).name
+    values["untouched"]["digest"] = hashlib.sha256("\n".join(untouched.ids).encode()).hexdigest()[:16]
     write_atomically(result, (json.dumps(values) + "\n").encode())
     directory.close()
+
+
+def _fitted_again(assembled: plan.Plan, training: Split, untouched: Evaluator) -> np.ndarray:
+    """Would class constants have made as much of it? The confusion matrices with constants fitted once more, and then
+    taken back: what is a gain in class proportion only, constants give to the start as well."""
+    images = Subset(training, tuple(range(0, len(training), max(1, len(training) // AGAIN_IMAGES))))
+    model, crop = assembled.segmentor.model, assembled.experiment.crop
+    calibrator = Calibrator(model, assembled.evaluator(images), GAIN, crop)
+    held = calibrator.bias.numpy()
+    for _ in range(AGAIN_STEPS):
+        calibrator.step()
+    found = untouched.evaluate("untouched, class constants fitted again")
+    calibrator.bias.assign(held)
+    return found
 
 
 def _result(

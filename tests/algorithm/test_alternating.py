@@ -71,6 +71,18 @@ def test_turns_are_taken_on_the_present_models_maps_and_nothing_goes_back():
     assert game.of("reset_momentum") == [(0,), (2,), (4,)]
 
 
+def test_it_can_remember_the_last_rounds_without_going_back():
+    game = ScriptedGame(0.5, [0.51, 0.4, 0.6, 0.55])
+    alternating.play(game, Lookahead(patience=1, max_iterations=4, max_buffer_sets=3), remembers=True)
+    assert [buffer for buffer, _ in game.of("discriminator")] == [
+        ["g0"],
+        ["g0", "ge0_0"],
+        ["g0", "ge0_0", "ge0_1"],
+        ["ge0_0", "ge0_1", "ge0_2"],
+    ]
+    assert game.of("go_back") == [(0, 0), (4, 3)]
+
+
 def test_the_journal_names_the_cycle_and_the_iteration_of_the_peak():
     game = ScriptedGame(0.5, [0.51, 0.4, 0.6, 0.55, 0.2])
     alternating.play(game, Lookahead(patience=2, max_iterations=5))

@@ -170,6 +170,28 @@ def test_held_blocks_are_of_every_sequence_and_have_no_neighbour_elsewhere(seed:
     assert set(groups_of(parts["validation"])) == {Group("x"), Group("y"), Group("z")}
 
 
+def test_whole_splits_are_untouched_beside_the_held_blocks() -> None:
+    whole = dataclasses.replace(dataset(FRAMES, []), groups=Groups("^([^_]+)_"))
+    test = ExampleList(
+        [Example(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), f"x_{n}") for n in range(900, 925)]
+    )
+    whole = dataclasses.replace(whole, sources={**whole.sources, "test": lambda: test})
+    arguments = {"block": 10, "margin": 2, "holdout": 50, "untouched": 100}
+    plain = held_blocks(whole, split="validation", **arguments)
+    both = held_blocks(whole, split="validation", also_untouched=("test",), **arguments)
+    assert both.split("untouched").ids == (*plain.split("untouched").ids, *test.ids)
+    for name in ("validation", "holdout"):
+        assert both.split(name).ids == plain.split(name).ids
+    added = (groups_of(both.split("untouched")) or ())[100:]
+    # In blocks of their own, though the sequence has the name of one that is trained on.
+    assert [(group.name, group.block) for group in added[::10]] == [
+        ("x of test", 0),
+        ("x of test", 1),
+        ("x of test", 2),
+    ]
+    assert set(added).isdisjoint(groups_of(plain.split("untouched")) or ())
+
+
 def test_held_blocks_without_a_margin_leave_nothing_out() -> None:
     parts = held(block=10, margin=0, holdout=50, untouched=100)
     assert sorted(identity for part in parts.values() for identity in part.ids) == sorted(FRAMES)

@@ -43,6 +43,20 @@ def test_the_line_says_score_bounds_health_and_time_left(capsys: pytest.CaptureF
     )
 
 
+def test_a_discriminator_that_is_asked_about_places_is_told_by_places(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its pairs say nothing: it is not asked whether a map is real."""
+    clock = Clock()
+    terminal = Terminal(None, clock)
+    terminal.hear(
+        {"event": "discriminator", "cycle": 0, "epoch": 1, "training_loss": 0.6, "loss": 0.5, "real_accuracy": 0.8,
+         "fake_accuracy": 0.7, "pair_accuracy": 0.35, "place_auc": 0.914}
+    )  # fmt: skip
+    epoch = capsys.readouterr().out
+    (line,) = lines(terminal, clock, 1, capsys)
+    assert "places 0.914" in epoch and "places 91%" in line
+    assert "pairs" not in epoch + line
+
+
 def test_what_is_not_known_is_not_said(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     (line,) = lines(Terminal(None, clock), clock, 1, capsys)

@@ -52,6 +52,7 @@ def _keras(folder: Path) -> dict[str, typing.Any]:
 ARGUMENTS: dict[str, Callable[[Path], dict[str, typing.Any]]] = {
     "official_deeplab": _official,
     "small_deeplab": lambda folder: {"width": 8},
+    "mobilenet_deeplab": lambda folder: {"alpha": 0.25, "weights": None},
     "keras_model": _keras,
 }
 

@@ -1,5 +1,6 @@
 """The study: what it runs, what it chooses on, and a whole one on scenes the size of a stamp."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -101,6 +102,58 @@ def test_a_variant_is_set_against_the_first_over_the_seeds_that_both_have() -> N
     assert "Interval: t over 2 seeds and 4 groups." in rows[0]
 
 
+def test_runs_from_one_start_are_one_start() -> None:
+    """Nine runs from three starts: the interval is that of the starts' three means, not of nine runs."""
+    gains = {"a": (0.1, 0.1, 0.1), "b": (0.0, 0.1, 0.2), "c": (-0.1, -0.1, -0.1)}
+    runs = []
+    for start, afters in gains.items():
+        for seed, gain in enumerate(afters):
+            runs.append(comparison.Result({**result(after=0.5 + gain, seed=seed), "start": start}))
+    found = comparison.mean_gain(runs)
+    half = 4.3027 * np.std([0.1, 0.1, -0.1], ddof=1) / np.sqrt(3)
+    assert found.gain == pytest.approx(0.1 / 3, abs=1e-3)
+    assert found.high - found.gain == pytest.approx(half, rel=0.02)
+    assert found.kind == "t over 3 starts and 4 groups"
+    # The control: taken as independent, the same runs tell more than they know.
+    assert comparison.mean_gain([comparison.Result({**run.values, "start": None}) for run in runs]).low > found.low
+
+
+def test_the_untouched_images_of_all_folds_are_put_together() -> None:
+    """The gain is that of all images at once, which is not the mean of the folds' gains."""
+
+    def fold(name: str, correct: tuple[int, int], pixels: int, seed: int = 0) -> comparison.Result:
+        def of(count: int) -> list[list[int]]:
+            return [[count] * CLASSES + [pixels] * (2 * CLASSES)] * 2
+
+        values = {**result(seed=seed), "counts_before": of(correct[0]), "counts_after": of(correct[1]), "start": name}
+        values["groups"] = [f"{name}1", f"{name}2"]
+        values["untouched"] = {**values["untouched"], "digest": name}
+        return comparison.Result(values)
+
+    runs = [fold("x", (50, 60), 100), fold("y", (500, 500), 1000)]
+    found = comparison.mean_gain(runs)
+    expected = 560 / (2200 - 560) - 550 / (2200 - 550)
+    assert found.gain == pytest.approx(expected) and found.kind == "t over 4 groups, one seed"
+    assert found.gain < 0.2 * np.mean([comparison.mean_gain([run]).gain for run in runs])
+    # A second seed counts once it has every fold.
+    assert comparison.mean_gain([*runs, fold("x", (50, 90), 100, seed=1)]).gain == pytest.approx(expected)
+    text = comparison.table({"LoAd": runs})
+    assert "untouched 8, on which" in text
+
+
+def test_what_is_left_when_class_constants_are_fitted_again() -> None:
+    start = {**result(), "name": "stage_1", "counts_again": counts(0.55), "curve": []}
+    again = {**result(after=0.6), "start": "stage_1", "counts_again": counts(0.56)}
+    found = comparison.gain_fitted_again([comparison.Result(start)], [comparison.Result(again)])
+    assert found is not None and found.gain == pytest.approx(0.01, abs=1e-3)
+    assert comparison.gain_fitted_again([], [comparison.Result(again)]) is None
+    start["uncalibrated"] = 0.45
+    text = comparison.table({START: [comparison.Result(start)], "LoAd": [comparison.Result(again)]})
+    row = next(line for line in text.splitlines() if line.startswith("| LoAd"))
+    assert row.split(" | ")[6].startswith("+0.97 (")
+    assert "untouched 45.00 before its class constants; above that, all gains are +5.00 larger" in text
+
+
 def test_verdicts_are_on_intervals_and_a_setting_that_never_acted_is_no_verdict() -> None:
     first = [comparison.Result(result(after=0.6, seed=seed)) for seed in (0, 1)]
 
@@ -133,6 +186,29 @@ def test_what_never_went_back_is_said_and_older_results_have_empty_cells() -> No
     assert "t over 4 groups, one seed or over images as independent, one seed" in rows[0]
 
 
+def test_starts_have_their_bindings_and_rates_are_those_of_the_first_start_or_of_each_fold(tmp_path: Path) -> None:
+    starts = {"fold 0": ("cross_fit.fold = 0",), "fold 1": ("cross_fit.fold = 1", "experiment.seed = 9")}
+    for folds, tries in ((False, 2), (True, 4)):
+        place = tmp_path / str(folds)
+        place.mkdir()
+        command, log = fake(place)
+        study = dataclasses.replace(STUDY, starts=starts, folds=folds)
+        make(study, place / "runs", place / "results", command)
+        calls = [json.loads(line) for line in log.read_text().splitlines()]
+        begun = [call for call in calls if call["experiment.method"] == "@Baseline()"]
+        assert [call["cross_fit.fold"] for call in begun] == ["0", "1"]
+        assert [call["experiment.seed"] for call in begun] == ["3", "9"]  # a start may have its own
+        played = [call for call in calls if "@LoAd()" in call["experiment.method"]]
+        # Both rates where one is chosen, then the better one for whatever is left of two seeds and two starts.
+        assert len(played) == tries + (4 - tries // 2)
+        for call in played:
+            assert call["experiment.seed"] in ("3", "4")  # of the order of images, whatever its start was made with
+            assert call["experiment.start_from"].endswith(f"stage_1-from_fold_{call['cross_fit.fold']}-seed3'")
+        assert {
+            call["AdversarialTraining.learning_rate"] for call in calls if "@Descent" in call["experiment.method"]
+        } == {"0.1"}
+
+
 def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Path) -> None:
     command, log = fake(tmp_path)
     make(STUDY, tmp_path / "runs", tmp_path / "results", command)
@@ -153,8 +229,8 @@ def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Pat
     make(STUDY, tmp_path / "runs", tmp_path / "results", command)
     assert len(log.read_text().splitlines()) == len(calls)
     table = (tmp_path / "results" / "table.md").read_text()
-    row = r"\| LoAd \| 0\.1 \| 2 \| \+4\.00 \| \*\*(\S+)\*\* \| \1 to \1 \|  \|  \| 0\.00 \| .* \| -10\.0 \| 2/4 \| "
-    row += r"2/2 \| 2 \| 1 \| 90 % \|"
+    row = r"\| LoAd \| 0\.1 \| 2 \| \+4\.00 \| \*\*(\S+)\*\* \| \1 to \1 \|  \|  \|  \| 0\.00 \| .* \| -10\.0 \| "
+    row += r"2/4 \| 2/2 \| 2 \| 1 \| 90 % \|"
     assert float(re.search(row, table)[1]) == pytest.approx(20, abs=0.1)
     assert table.count("| descent | 0.1 |") == 1 and "stage 1 |" not in table
 
