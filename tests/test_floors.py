@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "randomness", "progress", "interruption"),
+    ("errors", "randomness", "progress", "interruption", "imagenet"),
     ("algorithm", "data", "downloads", "devices", "commands"),
     ("segmentors", "storage"),
     ("evaluation", "discriminator"),

@@ -19,6 +19,7 @@ from tests.pages import PAGES, gin_bindings
 GIN = Path(__file__).resolve().parents[1] / "gin"
 FILES = sorted(path.name for path in GIN.glob("*.gin"))
 
+MOBILENET = "checkpoints/mobilenet_1_0_224_tf_no_top.h5"
 CHECKPOINT = "checkpoints/deeplabv3_mnv2_pascal_train_aug_fp16"
 NEEDS = {
     "demo.gin": {},
@@ -30,7 +31,10 @@ NEEDS = {
     "voc_mobilenetv2_convolutional.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "cityscapes.gin": {"checkpoint": CHECKPOINT},
     "study_synthetic.gin": {},
-    "study_camvid.gin": {"data_dir": "data/camvid"},
+    "study_camvid.gin": {"data_dir": "data/camvid360", "checkpoint": CHECKPOINT},
+    "study_voc.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
+    "study_stanford.gin": {"data_dir": "data/stanford_background", "checkpoint": MOBILENET},
+    "stanford.gin": {"data_dir": "data/stanford_background", "checkpoint": MOBILENET},
     "camvid_mobilenetv2.gin": {"data_dir": "data/camvid360", "checkpoint": CHECKPOINT},
     "paper.gin": {},
     "right_here.gin": {},
@@ -39,9 +43,12 @@ NEEDS = {
 """What each takes from the shared folder to be assembled; where its own checkpoint is not there, the small one."""
 
 BASE = {
-    "paper.gin": "demo.gin",
-    "right_here.gin": "demo.gin",
-    "imagenet.gin": "demo.gin",
+    "paper.gin": ("demo.gin",),
+    "right_here.gin": ("demo.gin",),
+    "imagenet.gin": ("demo.gin",),
+    "study_camvid.gin": ("camvid_mobilenetv2.gin", "imagenet.gin"),
+    "study_voc.gin": ("voc_mobilenetv2.gin", "imagenet.gin"),
+    "study_stanford.gin": ("stanford.gin", "imagenet.gin"),
 }
 """Files that change another one."""
 
@@ -78,8 +85,8 @@ def parse(name: str, *arguments: str, over: tuple[str, ...] | None = None) -> st
     gin.clear_config()
     for flag in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed"):
         flags.FLAGS[flag].unparse()
-    below = (BASE.get(name),) if over is None else over
-    files = [f"--gin_file={file}" for file in (*below, name) if file]
+    below = BASE.get(name, ()) if over is None else over
+    files = [f"--gin_file={file}" for file in (*below, name)]
     commands.parse_flags(["load_tf", *files, *arguments])
     return config.parse_gin()
 
@@ -121,7 +128,7 @@ def test_the_text_is_readable(name: str) -> None:
     prose = [line for line in text.splitlines() if not line.startswith("#   python")]
     assert max(map(len, prose)) <= 120
     assert "experiment.name" in gin_bindings(text)
-    assert name not in BASE or BASE[name] in header(name)
+    assert all(below in header(name) for below in BASE.get(name, ()))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -150,7 +157,7 @@ def test_files_of_the_convolutional_setting_agree() -> None:
     parameters = tuple(f"{name}." for name in PAPER)
     bound = [{key: value for key, value in gin_bindings(text).items() if key.startswith(parameters)} for text in texts]
     shared = [{key: value for key, value in one.items() if key not in MAY_DIFFER} for one in bound]
-    assert len(texts) == 6 and len(shared[0]) == 15
+    assert len(texts) == 5 and len(shared[0]) == 15
     assert all(one == shared[0] for one in shared) and all(one.keys() > MAY_DIFFER for one in bound)
     comments = {text[: text.index("\nDiscriminator:")].rpartition("\n\n")[2] for text in texts}
     assert len(comments) == 1 and "docs/gin_files.md" in comments.pop()
@@ -253,7 +260,7 @@ NO_DATA = ("--gin_param=experiment.dataset = @synthetic()", "--gin_param=experim
 def test_paper_gin_over_any_file_is_the_papers_setting(below: str) -> None:
     from load_tf.methods.load import LoAd
 
-    parse("paper.gin", *NO_DATA, over=tuple(file for file in (BASE.get(below), below) if file))
+    parse("paper.gin", *NO_DATA, over=(*BASE.get(below, ()), below))
     assert assembled_parameters() == (parameters_of_load(), LoAd())
 
 

@@ -110,7 +110,9 @@ class FrozenGraphWeights:
         return tf.make_ndarray(self._constants[name])
 
 
-def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_classes: int | None = None) -> keras.Model:
+def from_official_checkpoint(
+    path: str | Path, output_stride: int = 16, num_classes: int | None = None, seed: int = 0
+) -> keras.Model:
     """Loads an official DeepLab checkpoint as a Keras model; its variables say which network it is.
 
     >>> model = load_tf.from_official_checkpoint("mobilenetv2_coco_voc_trainaug")  # downloaded to ./checkpoints
@@ -127,6 +129,7 @@ def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_clas
       output_stride: 8, 16 or 32; published scores say which.
       num_classes: K; None for the checkpoint's. With another number than the checkpoint's the logits layer is left out
         and starts from fresh values.
+      seed: of these.
 
     Returns:
       A model from RGB [B, H, W, 3] in [0, 255] to float32 logits before the last up-sampling, [B, h, w, K]: see
@@ -138,7 +141,7 @@ def from_official_checkpoint(path: str | Path, output_stride: int = 16, num_clas
     weights = open_weights(path)
     found = read_architecture(weights)
     wanted = num_classes or found.num_classes
-    model = deeplab(Architecture(**{**vars(found), "num_classes": wanted}), output_stride)
+    model = deeplab(Architecture(**{**vars(found), "num_classes": wanted}), output_stride, seed=seed)
     assign(model, weights, skip_logits=wanted != found.num_classes)
     return model
 

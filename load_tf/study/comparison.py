@@ -393,7 +393,8 @@ def draw(found: Mapping[str, Sequence[Result]]) -> bytes:
                 axis = figure.add_subplot(grid[y, place[0] : place[-1] + 1], sharex=first, sharey=first)
                 axis.tick_params(labelleft=x == 0)
                 axes.append(axis)
-                _draw_runs(axis, *list(shown.items())[row[x]], _COLOURS[row[x] % len(_COLOURS)], len(row))
+                variant, runs = list(shown.items())[row[x]]
+                _draw_runs(axis, variant, runs, _COLOURS[row[x] % len(_COLOURS)], len(row))
         # A collapse of tens of points would flatten everything else: linear near the start, logarithmic below.
         if lowest < -3:
             axes[0].set_yscale("symlog", linthresh=1.0)

@@ -427,6 +427,7 @@ small_deeplab.width = 4
 experiment.crop = (49, 65)
 experiment.holdout_images = 4
 StageOne.epochs = 1
+StageOne.calibrate = 2
 Discriminator.architecture = 'convolutional'
 Discriminator.input_size = 32
 Discriminator.alpha = 0.1
@@ -435,6 +436,7 @@ AdversarialTraining.batch_size = 2
 Lookahead.patience = 1
 Lookahead.max_iterations = 2
 study.seeds = (0,)
+study.starts = {'one': ('small_deeplab.seed = 3',)}
 study.variants = {
     'LoAd': ('experiment.method = @LoAd()',),
     'only': ('experiment.method = @CrossEntropyOnly()', 'CrossEntropyOnly.schedule = "decay"'),
@@ -448,9 +450,16 @@ def test_a_whole_study_in_processes_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "load_tf.study", "--gin_file=tiny.gin", "--run_dir=runs", "--results=found"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
-    load = json.loads((tmp_path / "found" / "LoAd-seed0.json").read_text())
-    only = json.loads((tmp_path / "found" / "only-seed0.json").read_text())
-    start = json.loads((tmp_path / "found" / "stage_1-seed0.json").read_text())
+    load = json.loads((tmp_path / "found" / "LoAd-from_one-seed0.json").read_text())
+    only = json.loads((tmp_path / "found" / "only-from_one-seed0.json").read_text())
+    start = json.loads((tmp_path / "found" / "stage_1-from_one-seed0.json").read_text())
+    assert load["start"] == only["start"] == start["name"] == "stage_1-from_one-seed0" and start["start"] is None
+    assert "small_deeplab.seed = 3" in (tmp_path / "runs" / "LoAd-from_one-seed0" / "config.gin").read_text()
+    # Constants that are fitted again are fitted to the model as it stands, and change it only for that look.
+    assert np.shape(load["counts_again"]) == np.shape(load["counts_after"]) and start["counts_again"]
+    assert start["counts_again"] != start["counts_after"] == start["counts_before"]
+    assert start["uncalibrated"] is not None and load["uncalibrated"] is None
+    assert start["uncalibrated"] != pytest.approx(start["untouched"]["before"], abs=1e-9)
     assert load["holdout"]["before"] == only["holdout"]["before"] == start["holdout"]["before"]
     assert load["counts_before"] == only["counts_before"] == start["counts_after"]
     assert len(load["curve"]) == len(only["curve"]) == 2 and start["curve"] == []
