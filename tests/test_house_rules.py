@@ -36,6 +36,7 @@ WITHOUT_TENSORFLOW = [
         "load_tf.evaluation.miou",
         "load_tf.evaluation.bootstrap",
         "load_tf.evaluation.table",
+        "load_tf.evaluation.where",
         "load_tf.evaluation.paper",
     ),
     *("load_tf.report.terminal", "load_tf.report.convergence", "load_tf.report.timeline"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from load_tf.data import label_maps, split_folders
-from load_tf.data.colours import VOID_COLOUR, Colour, voc_palette
+from load_tf.data.colours import VOID_COLOUR, Colour, qualitative_palette
 from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset
 from load_tf.data.groups import Groups
 from load_tf.data.split_folders import SPLITS, Files
@@ -50,7 +50,7 @@ def folder(
       masks: the masks' folder in it, likewise.
       class_names: K names; None: the lines of `classes.txt` in `data_dir`.
       colours: K RGB triples in [0, 255], no two the same; None: `colours.txt` in `data_dir` (per class a line "R G B",
-        anything behind it is ignored), or, without one, the PASCAL VOC palette.
+        anything behind it is ignored), or, without one, a palette to look at.
       colour_table: RGB -> label for RGB masks, 255 for void; None: the classes' colours, and (224, 224, 192) for void.
       mask_suffix: what mask names have and image names don't, e.g. "_mask".
       validation_fraction: share of the images in `validation`, in (0, 1), where there are neither lists nor folders.
@@ -93,7 +93,7 @@ def folder(
     return SegmentationDataset(
         name or root.resolve().name,
         tuple(class_names),
-        named or voc_palette(len(class_names)),
+        named or qualitative_palette(len(class_names)),
         {split: functools.partial(files.open, split) for split in SPLITS if split != "test" or files.has(split)},
         groups,
     )

@@ -16,6 +16,7 @@ from load_tf.data.pipeline import PARALLEL_CALLS, read_ahead
 from load_tf.devices import workers
 from load_tf.devices.replicas import per_replica
 from load_tf.errors import UserError
+from load_tf.evaluation.shapes import Shapes, shapes, zeros
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
 from load_tf.segmentors.convention import OFFICIAL, Convention
@@ -135,11 +136,42 @@ class Evaluator:
         Raises:
           UserError: naming an image that can't be decoded, is too large or has a label out of range.
         """
+        return self._evaluate(description, None)
+
+    def evaluate_shapes(self, description: str = "evaluate") -> tuple[np.ndarray, Shapes]:
+        """What `evaluate` gives and, from the same label maps, what `shapes` counts in every image.
+
+        The shapes are measured on the processor, which takes longer than the confusion matrices: this is for tables,
+        not for what is asked after every update.
+
+        Args:
+          description: for the progress bar.
+
+        Raises:
+          UserError: as `evaluate`.
+        """
+        found = zeros(len(self._split), self._num_classes)
+        confusion = self._evaluate(description, found)
+        return confusion, Shapes(*(self._workers.union(counts) for counts in found))
+
+    def _evaluate(self, description: str, found: Shapes | None) -> np.ndarray:
+        """`evaluate`; shapes are filled in where they are asked for, of this worker's images."""
         confusion = np.zeros((len(self._split), self._num_classes, self._num_classes), np.int64)
 
-        def collect(index: np.ndarray, _size: tf.Tensor, matrices: tf.Tensor, _maps: tf.Tensor) -> None:
+        def collect(
+            index: np.ndarray, sizes: tf.Tensor, matrices: tf.Tensor, maps: tf.Tensor, labels: tf.Tensor
+        ) -> None:
             real = index >= 0
             confusion[index[real]] = matrices.numpy()[real]
+            if found is None:
+                return
+            for i, (height, width), label_map, truth in zip(
+                index, sizes.numpy(), maps.numpy(), labels.numpy(), strict=True
+            ):
+                if i >= 0:
+                    measured = shapes(truth[:height, :width], label_map[:height, :width], self._num_classes)
+                    for counts, of_image in zip(found, measured, strict=True):
+                        counts[i] = of_image
 
         if self._own:
             self._run(self._dataset, len(self._own), description, collect)
@@ -160,7 +192,9 @@ class Evaluator:
         """
         found: dict[int, np.ndarray] = {}
 
-        def collect(index: np.ndarray, sizes: tf.Tensor, _matrices: tf.Tensor, maps: tf.Tensor) -> None:
+        def collect(
+            index: np.ndarray, sizes: tf.Tensor, _matrices: tf.Tensor, maps: tf.Tensor, _labels: tf.Tensor
+        ) -> None:
             for i, (height, width), label_map in zip(index, sizes.numpy(), maps.numpy(), strict=True):
                 if i >= 0:
                     found[int(i)] = label_map[:height, :width].copy()
@@ -188,13 +222,13 @@ class Evaluator:
 
     def _label_and_count(
         self, index: tf.Tensor, size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, ...]:
         if self._largest is not None:
             # What the network has to know while it is traced.
             image = tf.ensure_shape(image, [None, *self._largest, 3])
         logits = self.forward(image, training=False)
         maps = labelling.label_maps(logits, tf.shape(image)[1:3], self.convention)
-        return index, size, confusion_matrices(label, maps, self._num_classes), maps
+        return index, size, confusion_matrices(label, maps, self._num_classes), maps, label
 
     def _pipeline(self, indices: Sequence[int]) -> tf.data.Dataset:
         """Batches (index [B], size [B, 2], image [B, H, W, 3], label [B, H, W]) of one padded size each.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from load_tf import surroundings
 from load_tf.algorithm.lookahead import Lookahead
-from load_tf.data.colours import voc_palette
+from load_tf.data.colours import qualitative_palette
 from load_tf.data.dataset import SegmentationDataset, Split, groups_of
 from load_tf.data.groups import in_words
 from load_tf.data.pairs import as_splits
@@ -102,7 +102,7 @@ def run(
       validation: as `training`; the hold-out, which chooses the model, is drawn from them, the rest stays untouched.
       run_dir: the run's folder; a new one, or that of the same call.
       class_names: K names; None: "class 0", "class 1" and so on.
-      colours: K RGB triples; None: the PASCAL VOC palette.
+      colours: K RGB triples; None: a palette whose first twenty colours are told apart at a glance.
       pretrained: False to train the model by cross-entropy first (stage 1).
       crop: (height, width) images are padded to; None: the images' own if all have one size, so that nothing is padded,
         else the smallest that holds every image. Where the model needs multiples of some pixels, the next larger ones.
@@ -177,7 +177,7 @@ def _dataset(
     names = tuple(class_names) if class_names is not None else tuple(f"class {k}" for k in range(num_classes))
     if len(names) != num_classes:
         raise UserError(f"the model has {num_classes} outputs a pixel, but {len(names)} class names were given.")
-    palette = tuple(colours) if colours is not None else voc_palette(num_classes)
+    palette = tuple(colours) if colours is not None else qualitative_palette(num_classes)
     sources = {key: functools.partial(_same, split) for key, split in splits.items()}
     return SegmentationDataset("pairs", names, palette, sources)
 

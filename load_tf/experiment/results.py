@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from load_tf.data.dataset import groups_of
 from load_tf.data.groups import in_words
 from load_tf.devices import workers
 from load_tf.errors import UserError
+from load_tf.evaluation.converged import never_predicted, unconverged
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.neighbours import neighbours
+from load_tf.evaluation.shapes import Shapes
 from load_tf.evaluation.table import summary, table1
+from load_tf.evaluation.where import where
 from load_tf.experiment import registry
 from load_tf.experiment.images import Data
 from load_tf.experiment.plan import Plan
@@ -24,8 +28,9 @@ from load_tf.report import convergence, html, pictures, qualitative
 from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
+from load_tf.report.timeline import finite_or_nan
 from load_tf.serving.saved_model import export
-from load_tf.storage.run_directory import RunDirectory
+from load_tf.storage.run_directory import ArraySource, RunDirectory
 from load_tf.training.snapshot import arrays_to_variables, variables_to_arrays
 
 SHOWN_IMAGES = 6
@@ -35,7 +40,7 @@ SHOWN_IMAGES = 6
 def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog, terminal: Terminal) -> None:
     """Scores the baseline and the present model on all validation images and writes everything people look at."""
     evaluator = plan.table_evaluator(data.validation)
-    load, baseline = _confusion_matrices(plan, directory, evaluator)
+    load, baseline, shapes = _measured(plan, directory, evaluator)
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     if not workers.of(plan.strategy).is_chief:
         directory.commit(state, {}, {"start"}, last=True)
@@ -45,12 +50,8 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
     table = table1(experiment.dataset.class_names, baseline, load, groups=groups, seed=experiment.seed)
     journal = directory.journal()
     seen = looks(journal)
-    alike = _neighbours(data, baseline, load, grouped=groups is not None)
-    scores: dict[str, Any] = {
-        **summary(baseline, load, data.holdout_indices, groups=groups, seed=experiment.seed),
-        "neighbours": alike,
-        "looks": seen.summary() if seen else None,
-    }
+    scores = _scores(plan, data, journal, (baseline, load), shapes)
+    scores["looks"] = seen.summary() if seen else None
     holdout_ids = [data.validation.ids[i] for i in data.holdout_indices]
     write_tables(directory, plan, table, scores, journal, holdout_ids, None if groups is None else in_words(groups))
     with interruption.abandonable():
@@ -78,9 +79,35 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
     directory.write("report/index.html", html.page(directory.path))
     left = {name: _digest(directory.path / name) for name in _left(directory)}
     directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
-    doubts = [*(seen.warnings() if seen else ()), *([alike["warning"]] if alike["warning"] else ())]
-    warned = "".join(f"\nWARNING: {text}" for text in doubts)
+    doubts = [scores["start"]["warning"], *(seen.warnings() if seen else ()), scores["neighbours"]["warning"]]
+    warned = "".join(f"\nWARNING: {text}" for text in doubts if text)
     terminal.say(f"\n{table.text()}\n{scores_in_words(scores)}{warned}\nreport: {directory.path / 'report'}")
+
+
+def _scores(
+    plan: Plan,
+    data: Data,
+    journal: Sequence[Mapping[str, Any]],
+    confusion: tuple[np.ndarray, np.ndarray],
+    shapes: tuple[Shapes, Shapes] | None,
+) -> dict[str, Any]:
+    """What `summary.json` says of the two models, baseline and result, whose matrices and shapes are given."""
+    names, seed, groups = plan.experiment.dataset.class_names, plan.experiment.seed, groups_of(data.validation)
+    epochs = [finite_or_nan(event["miou"]) for event in journal if event["event"] == "stage_one"]
+    scores: dict[str, Any] = {
+        **summary(*confusion, data.holdout_indices, groups=groups, seed=seed),
+        "neighbours": _neighbours(data, *confusion, grouped=groups is not None),
+        "start": {"warning": unconverged(epochs, confusion[0])},
+        "never_predicted": {
+            name: [names[k] for k in np.flatnonzero(never_predicted(matrices))]
+            for name, matrices in zip(("baseline", "load"), confusion, strict=True)
+        },
+    }
+    if shapes is not None:
+        untouched = sorted(set(range(len(confusion[0]))) - set(data.holdout_indices))
+        sides = tuple(zip(confusion, shapes, strict=True))
+        scores["where"] = where(names, sides[0], sides[1], chosen=untouched or None, groups=groups, seed=seed)
+    return scores
 
 
 def _neighbours(data: Data, baseline: np.ndarray, load: np.ndarray, grouped: bool) -> dict[str, Any]:
@@ -91,25 +118,39 @@ def _neighbours(data: Data, baseline: np.ndarray, load: np.ndarray, grouped: boo
     return {"lag1": found.lag1, "images": found.images, "warning": found.warning(grouped)}
 
 
-def _confusion_matrices(plan: Plan, directory: RunDirectory, evaluator: Evaluator) -> tuple[np.ndarray, np.ndarray]:
-    """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long."""
+def _measured(
+    plan: Plan, directory: RunDirectory, evaluator: Evaluator
+) -> tuple[np.ndarray, np.ndarray, tuple[Shapes, Shapes] | None]:
+    """Per image, of LoAd's result and of the baseline; each is committed, since on many images they take long.
+
+    Returns:
+      Confusion matrices of the result and of the baseline, and the shapes of the baseline and of the result; None for
+      the shapes if one was scored by a version that did not measure them.
+    """
     model = plan.segmentor.model
     result = variables_to_arrays(model.variables)
     state = {name: value for name, value in directory.state.items() if name not in ("files", "journal", "commit")}
     files = set(directory.state["files"])
-    found = []
+    confusion, shapes = [], []
     for name, weights in (("load", lambda: result), ("baseline", lambda: directory.arrays("baseline"))):
         if f"confusion_{name}" not in directory.state["files"]:
             arrays_to_variables(weights(), model.variables)
             began = time.monotonic()
             with interruption.abandonable():
-                matrices = evaluator.evaluate(f"validation, {name}")
+                matrices, measured = evaluator.evaluate_shapes(f"validation, {name}")
             directory.time("validation", time.monotonic() - began, images=len(matrices))
-            directory.commit(state, {f"confusion_{name}": functools.partial(dict, confusion=matrices)}, files)
+            new: dict[str, ArraySource] = {
+                f"confusion_{name}": functools.partial(dict, confusion=matrices),
+                f"shapes_{name}": measured._asdict,
+            }
+            directory.commit(state, new, files)
             files = set(directory.state["files"])
-        found.append(directory.arrays(f"confusion_{name}")["confusion"])
+        confusion.append(directory.arrays(f"confusion_{name}")["confusion"])
+        if f"shapes_{name}" in directory.state["files"]:
+            stored = directory.arrays(f"shapes_{name}")
+            shapes.append(Shapes(*(stored[field] for field in Shapes._fields)))
     arrays_to_variables(result, model.variables)
-    return found[0], found[1]
+    return confusion[0], confusion[1], (shapes[1], shapes[0]) if len(shapes) == 2 else None
 
 
 def _rows(

@@ -24,7 +24,9 @@ from load_tf.storage.shared_run import open_run
 from load_tf.training.segmentor import trained_variables
 from load_tf.training.snapshot import arrays_to_variables
 
-PINNED = frozenset({"data", "baseline", "calibration", "confusion_baseline", "confusion_load"})
+PINNED = frozenset(
+    {"data", "baseline", "calibration", "confusion_baseline", "confusion_load", "shapes_baseline", "shapes_load"}
+)
 """Files that stay in the run directory to the end, once they are there."""
 
 

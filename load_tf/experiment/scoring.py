@@ -7,6 +7,7 @@ from typing import Any
 from load_tf.data.preparation import prepare
 from load_tf.devices import workers
 from load_tf.errors import UserError
+from load_tf.evaluation import where
 from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment.plan import Plan
 from load_tf.storage.arrays import write_atomically
@@ -149,12 +150,16 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
         f"{experiment.dataset.name} {experiment.validation_split}",
     )
     with team.watched():
-        baseline = plan.table_evaluator(split).evaluate("evaluate")
+        baseline, shapes = plan.table_evaluator(split).evaluate_shapes("evaluate")
     if not team.is_chief:
         return
     table = table1(experiment.dataset.class_names, baseline)
-    scores = summary(baseline, None, [])
+    scores: dict[str, Any] = summary(baseline, None, [])
     print(table.text())
+    found = where.where(experiment.dataset.class_names, (baseline, shapes))
+    if found is not None:
+        scores["where"] = found
+        print(where.text(found))
     for name, value in settings(plan).items():
         print(f"{name:>15}: {value}")
     for warning in warnings(plan):

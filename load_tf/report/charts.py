@@ -111,7 +111,7 @@ def chart(
 
 def svg(content: Markup, height: float, title: str, width: float = WIDTH) -> Markup:
     """A picture as wide as its place; on a narrow screen it scrolls, since its words would get too small to read."""
-    least = f"min-width:{0.64 * width:.0f}px"
+    least = f"min-width:{0.95 * width:.0f}px"
     picture = tag("svg", content, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=title, style=least)
     return tag("div", picture, class_="scroll", tabindex=0)
 

@@ -40,10 +40,7 @@ def draw(events: Iterable[Event], title: str) -> bytes:
     with canvas.plain_style():
         height = sum(ratios) * 0.9 + 1.5
         figure = canvas.new_figure(height)
-        grid = figure.add_gridspec(
-            len(ratios), 1, height_ratios=ratios, hspace=0.1, left=0.075, right=0.985,
-            top=1 - 0.95 / height, bottom=0.6 / height,
-        )  # fmt: skip
+        grid = figure.add_gridspec(len(ratios), 1, height_ratios=ratios, hspace=0.1)
         top = figure.add_subplot(grid[0])
         axes = [top, *(figure.add_subplot(grid[i], sharex=top) for i in range(1, len(ratios)))]
         _shade(axes, run)
@@ -60,8 +57,10 @@ def draw(events: Iterable[Event], title: str) -> bytes:
         handles, labels = top.get_legend_handles_labels()
         figure.legend(
             handles, labels, loc="upper left", bbox_to_anchor=(0.066, 1 - 0.37 / height), ncol=4, frameon=False,
-            fontsize=9,
+            fontsize=9, columnspacing=1.4, handlelength=1.7,
         )  # fmt: skip
+        above = 0.95 + 0.19 * max(0, -(-len(handles) // 4) - 2)
+        figure.subplots_adjust(left=0.075, right=0.985, top=1 - above / height, bottom=0.6 / height)
         return canvas.png(figure)
 
 
@@ -112,9 +111,11 @@ def _draw_levels(axis: Axes, run: Timeline, low: float) -> None:
     if math.isnan(run.start_miou):
         return
     columns = [(cycle.start, cycle.last, cycle.start_miou) for cycle in run.cycles] or [(0, 1, run.start_miou)]
+    start = r"start model, $\mu_s$" + ("" if run.upper else r" ($\beta_u$ = 0)")
+    upper = (run.upper, "--", canvas.GREEN, rf"$\mu_s + \beta_u$ ($\beta_u$ = {100 * run.upper:g})")
     levels = (
-        (0.0, "-", canvas.BLACK, r"start model, $\mu_s$"),
-        (run.upper, "--", canvas.GREEN, rf"$\mu_s + \beta_u$ ($\beta_u$ = {100 * run.upper:g})"),
+        (0.0, "-", canvas.BLACK, start),
+        *([upper] if run.upper else []),  # 0 would be a second line on the first
         (-run.lower, "--", canvas.VERMILLION, rf"$\mu_s - \beta_l$ ($\beta_l$ = {100 * run.lower:g})"),
     )
     for offset, style, colour, label in levels:
@@ -178,10 +179,12 @@ def _mark_peaks(axis: Axes, run: Timeline) -> None:
             x, y, "*", color=canvas.GREEN, markersize=13, markeredgecolor="white", zorder=6,
             label="peak: the next start model" if i == 0 else None,
         )  # fmt: skip
-        at_left_edge = x * _scale(run) < 50
+        aside, side = (
+            (-2, "left") if x * _scale(run) < 50 else (9, "right") if _at_right_edge(x, run) else (0, "center")
+        )
         axis.annotate(
-            text, (x, y), xytext=(-2 if at_left_edge else 0, 8), textcoords="offset points",
-            ha="left" if at_left_edge else "center", color=canvas.GREEN, fontsize=10, zorder=7,
+            text, (x, y), xytext=(aside, 8), textcoords="offset points", ha=side, color=canvas.GREEN, fontsize=10,
+            zorder=7,
         )  # fmt: skip
 
 
@@ -192,10 +195,16 @@ def _peak_labels(peaks: list[tuple[int, Event]], run: Timeline) -> list[str]:
     for x, peak in reversed(peaks):
         pixels, name = x * _scale(run), model_name(peak["model"])
         choices = ((52, f"{name}  {100 * peak['miou']:.2f}"), (16, name))
-        half, text = next(((half, text) for half, text in choices if pixels + half < free), (0, ""))
+        beyond = 15 if _at_right_edge(x, run) else None
+        half, text = next(((half, text) for half, text in choices if pixels + (beyond or half) < free), (0, ""))
         labels.append(text)
-        free = pixels - half if text else free
+        free = pixels - (2 * half - beyond if beyond else half) if text else free
     return labels[::-1]
+
+
+def _at_right_edge(x: int, run: Timeline) -> bool:
+    """Whether a label centred here would be cut: the picture ends a few pixels behind the last iteration."""
+    return x * _scale(run) > _AXES_PIXELS - 40
 
 
 def _draw_discriminator(axis: Axes, run: Timeline) -> None:

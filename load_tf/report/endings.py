@@ -21,7 +21,7 @@ class Ending:
 
 
 ENDINGS = {
-    "patience": Ending("its iterations were used up", "patience", "■", "s"),
+    "patience": Ending("the cycle's iterations were used up", "patience", "■", "s"),
     "lower_bound": Ending("it fell to the lower bound", "lower bound", "▼", "v"),
     "non_finite": Ending("a number was not finite", "not finite", "✕", "X"),
     "budget": Ending("the run's iterations were used up", "budget", "◆", "D"),

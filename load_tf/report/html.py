@@ -27,6 +27,7 @@ class Section(Protocol):
 SECTIONS = (
     "what",
     "table",
+    "where",
     "walk",
     "looks",
     "images",

@@ -49,9 +49,9 @@ def verdict(summary: Summary, journal: Sequence[Event]) -> Markup:
         )
         for title, note, score in scores
     ]
-    doubt = (summary.get("neighbours") or {}).get("warning")
-    warning = tag("p", doubt, class_="warning") if doubt else None
-    return join(sentence, tag("div", *tiles, class_="tiles"), warning)
+    doubts = [(summary.get(name) or {}).get("warning") for name in ("start", "neighbours")]
+    warnings = [tag("p", doubt, class_="warning") for doubt in doubts if doubt]
+    return join(sentence, tag("div", *tiles, class_="tiles"), *warnings)
 
 
 def _scored(summary: Summary, key: str) -> bool:
@@ -62,4 +62,4 @@ def _scored(summary: Summary, key: str) -> bool:
 def _interval_over(score: Mapping[str, Any]) -> str:
     # A summary without `groups` is of a version whose intervals took images as independent.
     over = over_groups(score.get("groups"))
-    return f"95 % interval {interval(score)}, {over}" if interval(score) else f"no interval {over}"
+    return f"95\N{NO-BREAK SPACE}% interval {interval(score)}, {over}" if interval(score) else f"no interval {over}"

@@ -3,7 +3,18 @@
 import math
 import re
 
-from load_tf.report.charts import LEFT, Line, Scale, curve, horizontal, horizontal_axis, shade, svg, vertical_axis
+from load_tf.report.charts import (
+    LEFT,
+    RIGHT,
+    Line,
+    Scale,
+    curve,
+    horizontal,
+    horizontal_axis,
+    shade,
+    svg,
+    vertical_axis,
+)
 from load_tf.report.convergence import kept_accuracy, limits
 from load_tf.report.endings import ENDINGS, ending
 from load_tf.report.markup import Markup, join, tag
@@ -11,6 +22,8 @@ from load_tf.report.timeline import Cycle, Timeline
 
 _WALK, _PAIRS, _ROW = 300.0, 64.0, 22.0
 """Heights in SVG units: of the walk, of the discriminator's strip and of a row of the buffer."""
+_LABEL = 80.0
+"""SVG units that a peak's name and mIoU take at the most."""
 
 
 def draw(run: Timeline) -> Markup:
@@ -55,24 +68,27 @@ def model_name(name: str) -> Markup:
 
 def _legend(run: Timeline, lowest_shown: float) -> Markup:
     below = 100 * (min(cycle.start_miou for cycle in run.cycles) - run.lower) < lowest_shown
+    start = ("black", "start model, μs" if run.upper else "start model, μs: a peak has to pass it")
+    upper = ("green", f"upper bound, +{100 * run.upper:g}: a peak has to pass it")
     entries = [
         ("blue", "mIoU on the hold-out"),
-        ("black", "start model, μs"),
-        ("green", f"upper bound, +{100 * run.upper:g}: a peak has to pass it"),
+        start,
+        *([upper] if run.upper else []),
         ("red", f"lower bound, −{100 * run.lower:g}: a cycle ends there" + (" (below the picture)" if below else "")),
     ]
-    signs = [f"{how.sign} end: {how.label}" for how in ENDINGS.values()]
+    signs = ["★ a peak, the next start model", *(f"{how.sign} end: {how.label}" for how in ENDINGS.values())]
     return tag(
         "figcaption",
         tag("span", *(tag("span", tag("i", class_=f"key {c}"), text) for c, text in entries), class_="legend"),
-        tag("span", "  ".join(["★ a peak, the next start model", *signs])),
+        tag("span", *(tag("span", sign) for sign in signs), class_="legend"),
     )
 
 
 def _levels(cycle: Cycle, run: Timeline, x: Scale, y: Scale) -> Markup:
     """The start model's level and the two bounds of one cycle."""
     parts = []
-    for offset, colour in ((0.0, "black"), (run.upper, "green dashed"), (-run.lower, "red dashed")):
+    upper = [(run.upper, "green dashed")] if run.upper else []  # 0 would be a second line on the first
+    for offset, colour in ((0.0, "black"), *upper, (-run.lower, "red dashed")):
         value = 100 * (cycle.start_miou + offset)
         if y.low <= value <= y.high:
             parts.append(
@@ -112,11 +128,14 @@ def _end(cycle: Cycle, x: Scale, y: Scale) -> Markup:
 def _peak(cycle: Cycle, x: Scale, y: Scale) -> Markup:
     assert cycle.peak is not None
     place, miou = x(cycle.running(cycle.peak["iteration"])), 100 * cycle.peak["miou"]
+    # Centred over the last iteration it would be cut at the picture's edge.
+    at_edge = place > x.last - _LABEL / 2
+    anchor = {"x": x.last + RIGHT - 2, "class_": "end"} if at_edge else {"x": place, "class_": "middle"}
     return tag(
         "g",
         tag("title", f"peak in cycle {cycle.number}, iteration {cycle.peak['iteration']}: {miou:.2f} %"),
         tag("text", "★", x=place, y=y(miou) + 5, class_="middle star"),
-        tag("text", model_name(cycle.peak["model"]), f" {miou:.2f}", x=place, y=y(miou) - 12, class_="middle"),
+        tag("text", model_name(cycle.peak["model"]), f" {miou:.2f}", y=y(miou) - 12, **anchor),
         class_="mark green",
     )
 

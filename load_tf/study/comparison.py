@@ -3,11 +3,14 @@
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import MeanGain, mean_gain_over_runs
@@ -107,7 +110,7 @@ def read(results: Path, name: str) -> Result:
 
 
 def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
-    """Writes `table.md` and `convergence.png`.
+    """Writes `table.md`, and `convergence.png` if a variant has a curve.
 
     Args:
       results: the folder of the JSON files.
@@ -116,7 +119,8 @@ def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
     found = {variant: [read(results, name) for name in names] for variant, names in rows.items() if names}
     if found:
         write_atomically(results / "table.md", table(found).encode())
-        write_atomically(results / "convergence.png", draw(found))
+        if any(run.values["curve"] for runs in found.values() for run in runs):
+            write_atomically(results / "convergence.png", draw(found))
 
 
 def mean_gain(runs: Sequence[Result]) -> MeanGain:
@@ -368,31 +372,47 @@ def _class_table(found: Mapping[str, Sequence[Result]]) -> list[str]:
 def draw(found: Mapping[str, Sequence[Result]]) -> bytes:
     """The hold-out's mIoU of all runs over the iterations, as points from their start: here one sees who diverges.
 
+    Args:
+      found: by variant its runs; one at least has a curve. A variant without one is left out.
+
     Returns:
       A PNG, 1200 pixels wide.
     """
     shown = {variant: runs for variant, runs in found.items() if any(run.values["curve"] for run in runs)}
-    columns = min(3, max(len(shown), 1))
-    rows = max(1, -(-len(shown) // columns))
+    # Rows of nearly as many panels, each over the whole width, so that none stays empty.
+    rows = np.array_split(np.arange(len(shown)), -(-len(shown) // 3))
     lowest = min([0.0, *(100 * (np.nanmin(r.curve) - r.curve[0]) for runs in shown.values() for r in runs)])
     highest = max([0.0, *(100 * (np.nanmax(r.curve) - r.curve[0]) for runs in shown.values() for r in runs)])
     with canvas.plain_style():
-        height = 2.3 * rows + 0.7
-        figure = canvas.new_figure(height)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axis, (variant, runs), number in zip(axes.flat, shown.items(), range(len(shown)), strict=False):
-            colour = _COLOURS[number % len(_COLOURS)]
-            axis.axhline(0, color=canvas.GREY, linewidth=0.8)
-            for run in runs:
-                axis.plot(100 * (np.array(run.curve) - run.curve[0]), color=colour, linewidth=1, alpha=0.8)
-            axis.set_title(f"{variant}: untouched {100 * mean_gain(runs).gain:+.2f}", fontsize=9, loc="left")
-        for axis in list(axes.flat)[len(shown) :]:
-            axis.set_visible(False)
+        figure = canvas.new_figure(2.5 * len(rows) + 0.7)
+        grid = figure.add_gridspec(len(rows), 6)
+        axes: list[Axes] = []
+        for y, row in enumerate(rows):
+            for x, place in enumerate(np.array_split(np.arange(6), len(row))):
+                first = axes[0] if axes else None
+                axis = figure.add_subplot(grid[y, place[0] : place[-1] + 1], sharex=first, sharey=first)
+                axis.tick_params(labelleft=x == 0)
+                axes.append(axis)
+                variant, runs = list(shown.items())[row[x]]
+                _draw_runs(axis, variant, runs, _COLOURS[row[x] % len(_COLOURS)], len(row))
         # A collapse of tens of points would flatten everything else: linear near the start, logarithmic below.
-        if shown and lowest < -3:
-            axes[0, 0].set_yscale("symlog", linthresh=1.0)
-        axes[0, 0].set_ylim(lowest * 1.1 - 0.1, highest * 1.2 + 0.1)
+        if lowest < -3:
+            axes[0].set_yscale("symlog", linthresh=1.0)
+            axes[0].yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=1.0, subs=(1, 3)))
+        axes[0].yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
+        )
+        axes[0].set_ylim(lowest * 1.1 - 0.1, highest * 1.2 + 0.1)
         figure.supxlabel("evaluations of the hold-out", fontsize=9)
         figure.supylabel("hold-out mIoU, points from the start", fontsize=9)
         figure.tight_layout()
         return canvas.png(figure)
+
+
+def _draw_runs(axis: Axes, variant: str, runs: Sequence[Result], colour: str, columns: int) -> None:
+    """One panel of a row of so many."""
+    axis.axhline(0, color=canvas.GREY, linewidth=0.8)
+    for run in runs:
+        axis.plot(100 * (np.array(run.curve) - run.curve[0]), color=colour, linewidth=1, alpha=0.8)
+    title = f"{variant}: untouched {100 * mean_gain(runs).gain:+.2f}"
+    axis.set_title(textwrap.fill(title, 126 // columns, break_on_hyphens=False), fontsize=9, loc="left")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from load_tf.data.colours import voc_palette
+from load_tf.data.colours import qualitative_palette
 from load_tf.data.dataset import groups_of
 from load_tf.data.folder import folder
 from load_tf.data.groups import Group, Groups
@@ -147,8 +147,8 @@ def test_painted_masks_need_colours(make: Maker) -> None:
     np.testing.assert_array_equal(relabelled, np.array([2, 255, 0, *[1] * 253], np.uint8)[expected])
 
 
-def test_colours_without_any_are_the_voc_palette(make: Maker) -> None:
-    assert folder(str(make(["a"]))).colours == voc_palette(3)
+def test_colours_without_any_are_told_apart_at_a_glance(make: Maker) -> None:
+    assert folder(str(make(["a"]))).colours == qualitative_palette(3)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from load_tf.errors import UserError
 from load_tf.evaluation import evaluator as evaluator_module
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import confusion_matrix, mean_iou
+from load_tf.evaluation.shapes import shapes
 from tests import networks
 
 K, CROP = 5, (33, 49)
@@ -74,6 +75,19 @@ def test_equals_an_independent_evaluation(batch_size: int) -> None:
         np.testing.assert_array_equal(matrix, confusion_matrix(example.label, label_map, K))
     assert confusion[2].sum() == 0 and 0 < mean_iou(confusion) < 1
     assert len(np.unique(np.concatenate([m.ravel() for m in maps]))) >= 3, "a constant map would prove little"
+
+
+def test_shapes_are_those_of_the_label_maps_that_are_counted() -> None:
+    model, data = segmentor(), examples()
+    evaluator = Evaluator(model, ExampleList(data), CROP, K, 3)
+    confusion, found = evaluator.evaluate_shapes()
+    np.testing.assert_array_equal(confusion, evaluator.evaluate())
+    maps = evaluator.predictions(range(len(data)))
+    for i, (example, label_map) in enumerate(zip(data, maps, strict=True)):
+        for counts, expected in zip(found, shapes(example.label, label_map, K), strict=True):
+            np.testing.assert_array_equal(counts[i], expected)
+    assert all(counts.any() for counts in found) and not any(counts[2].any() for counts in found)
+    assert evaluator.trace_count() == 1
 
 
 def test_one_trace_for_all_sizes_and_calls_and_weights_read_anew() -> None:

@@ -199,7 +199,11 @@ def test_a_transposed_unet_with_low_resolution_runs_by_gin_as_from_python(
     assert assembled.segmentor.convention == load_tf.Convention("half_pixel", 4, any_crop=False)
     scoring.evaluate_only(assembled, tmp_path / "evaluated")
     experiment.run(assembled, tmp_path / "main", "\n".join(bindings))
-    assert "bilinear, half-pixel centres" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "bilinear, half-pixel centres" in printed
+    assert "mIoU within 3 pixels of a boundary" in printed and "boundary F1" in printed
+    alone = experiment.read_summary(tmp_path / "evaluated")["where"]
+    assert alone["images"] == 6 and {measure["gain"] for measure in alone["measures"]} == {None}
     for folder in ("evaluated", "main"):
         summary = experiment.read_summary(tmp_path / folder)
         assert summary["full"]["baseline"] == pytest.approx(expected, abs=0.01)

@@ -136,6 +136,25 @@ def test_the_tables_agree_with_the_journal_and_each_other(run: Path) -> None:
     assert {"stage_one", "discriminator", "adversarial", "evaluation"} <= summary["seconds"].keys()
 
 
+def test_where_the_gain_is_adds_up(run: Path) -> None:
+    """Over the untouched images: near boundaries and elsewhere are all pixels, proportions sum to one."""
+    found = json.loads((run / "report/summary.json").read_text())["where"]
+    assert found["images"] == 6
+    measures = {measure["name"]: measure for measure in found["measures"]}
+    assert len(measures) == 6
+    widest, elsewhere = measures["mIoU within 10 pixels of a boundary"], measures["mIoU elsewhere"]
+    assert widest["pixels"] + elsewhere["pixels"] == pytest.approx(100) and 0 < elsewhere["pixels"] < 100
+    assert widest["gain_low"] <= widest["gain"] <= widest["gain_high"]
+    assert 0 < measures["boundary F1"]["load"] < 100 and measures["boundary F1"]["gain_low"] is None
+    for place in range(3):
+        assert sum(of["proportion"][place] for of in found["classes"].values()) == pytest.approx(100)
+        assert sum(of["components"][place] for of in found["classes"].values()) > 6
+    wrong = sum(abs(of["proportion"][2] - of["proportion"][0]) for of in found["classes"].values()) / 2
+    assert measures["pixels of a wrong share"]["load"] == pytest.approx(wrong)
+    page = (run / "report/index.html").read_text()
+    assert "Where the gain is" in page and "Over the 6 untouched images" in page
+
+
 def test_what_else_a_run_leaves(run: Path, tiny: Tiny) -> None:
     for name in ("convergence.png", "qualitative.png"):
         data = (run / "report" / name).read_bytes()
@@ -148,7 +167,8 @@ def test_what_else_a_run_leaves(run: Path, tiny: Tiny) -> None:
     assert environment["intra_op_threads"] == environment["inter_op_threads"] == 1 and environment["deterministic"]
     assert list(run.glob("tensorboard/events*"))
     names = [file.name.partition("-")[0] for file in sorted(run.glob("checkpoints/*"))]
-    assert names == ["baseline", "confusion_baseline", "confusion_load", "data", "start"]
+    scored = ["confusion_baseline", "confusion_load"]
+    assert names == ["baseline", *scored, "data", "shapes_baseline", "shapes_load", "start"]
     assert list(run.glob("label_maps/*")) == []
     output = (tiny.folder / "stdout").read_text()
     assert "mIoU" in output and str(run / "report") in output

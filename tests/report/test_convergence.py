@@ -70,6 +70,47 @@ def test_curve_levels_peaks_and_ends_are_where_the_journal_says(drawn: list[Figu
     assert "$g_{1}$  75.00" in texts and "$g^e_{0,2}$" in texts
 
 
+@pytest.mark.parametrize("after", [0, 3])
+def test_no_label_of_a_peak_is_cut_at_the_right_edge(drawn: list[Figure], after: int) -> None:
+    """A label that ends on 24.4 in place of 24.49 is a wrong number."""
+    events: list[dict[str, Any]] = [{"event": "start", "miou": 0.24, "upper": 0.0, "lower": 0.05}]
+    scores = [0.2449, *[0.24] * after]
+    events += [{"event": "evaluate", "cycle": 0, "iteration": i, "miou": m} for i, m in enumerate([0.24] * 20 + scores)]
+    events.append({"event": "peak", "cycle": 0, "iteration": 20, "miou": 0.2449, "model": "g1"})
+    convergence.draw(events, "a run")
+    (figure,) = drawn
+    (label,) = (text for text in figure.axes[0].texts if "24.49" in text.get_text())
+    box, star = label.get_window_extent(), figure.axes[0].transData.transform((21, 24.49))
+    assert 0 < box.x1 < figure.bbox.x1 and box.x0 < star[0] < box.x1, "whole, and over its star"
+
+
+def test_the_legend_is_inside_the_picture_and_above_the_curve(drawn: list[Figure]) -> None:
+    events = journal()
+    for event in events:
+        if event["event"] in ("start", "evaluate"):
+            event["untouched"] = event["miou"]
+    events.append({"event": "evaluate", "cycle": 3, "iteration": 1, "miou": 0.7})
+    events.append({"event": "cycle_end", "cycle": 3, "iteration": 1, "reason": "budget", "model": "ge1_0"})
+    convergence.draw(events, "a run")
+    (figure,) = drawn
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert len(labels) == 10 and {"end model: budget", "watched images, moved to the same start"} < {*labels}
+    box = legend.get_window_extent()
+    assert figure.axes[0].bbox.y1 < box.y0 and box.x0 > 0 and box.x1 < figure.bbox.x1
+
+
+def test_an_upper_bound_of_zero_is_no_second_line(drawn: list[Figure]) -> None:
+    for upper in (0.0, 0.001):
+        convergence.draw([{**event, "upper": upper} if event["event"] == "start" else event for event in journal()], "")
+    none, some = ([line for line in figure.axes[0].lines if line.get_color() == canvas.GREEN] for figure in drawn)
+    assert [line.get_linestyle() for line in none] == ["None"] and len(some) == 4, (
+        "the star, and a level for each cycle"
+    )
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert r"start model, $\mu_s$ ($\beta_u$ = 0)" in legend and not any("mu_s + " in text for text in legend)
+
+
 def test_buffer_and_discriminator_stand_under_their_cycle(drawn: list[Figure]) -> None:
     convergence.draw(journal(), "a run")
     boxes = [(p.get_x(), p.get_width(), p.get_y()) for p in drawn[0].axes[2].patches if p.get_alpha() is not None]

@@ -163,13 +163,40 @@ def test_the_page_says_what_the_files_say(run_dir: Path) -> None:
     assert "ground 90.00 91.25 +1.25 +0.50 to +2.00" in text
     assert "paper baseline" not in text, "a column that nothing is in"
     assert "crop 49 × 65" in text and "flip no" in text
-    assert "1 times its iterations were used up; 1 times it fell to the lower bound" in text
+    assert "cycles 2; 1 ended when the cycle's iterations were used up, 1 ended when it fell to the lower bound" in text
     assert "1 (cycle 0, iteration 1: 61.50)" in text
     assert "the discriminator is at chance" in text and "(2 times)" in text
     assert "cycle 1, iteration, 3: 50.00 %" in text and "peak in cycle 0, iteration 1: 61.50 %" in text
     assert "maps taken for real, 1: 50" in text and "Distance of the weights" in text
     assert "evaluation 2 min 0 s 98 % 600 MiB" in text and "commit 2.5 s 2 % 640 MiB" in text
     assert "Lookahead.patience = 2" in text and "2.20.0" in text
+
+
+WHERE: dict[str, Any] = {
+    "images": 30,
+    "measures": [
+        {"name": "mIoU within 3 pixels of a boundary", "baseline": 40.0, "load": 42.0, "gain": 2.0, "gain_low": 1.0,
+         "gain_high": 3.0, "pixels": 12.34},
+        {"name": "boundary F1", "baseline": 50.0, "load": 49.5, "gain": -0.5, "gain_low": None, "gain_high": None},
+        {"name": "mIoU elsewhere", "baseline": None, "load": None, "gain": None, "gain_low": None, "gain_high": None,
+         "pixels": 0.0},
+    ],
+    "classes": {EVIL: {"boundary_f1": [None, 0.0], "components": [7, 12, 9], "proportion": [10.0, 12.5, 11.0]}},
+    "notes": [f"Void counts nowhere. {EVIL}"],
+}  # fmt: skip
+
+
+def test_where_the_gain_is(run_dir: Path) -> None:
+    before = Reader(html.page(run_dir)).text()
+    assert "Where the gain is" not in before, "a run of a version that did not measure it"
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "where": WHERE}))
+    text = Reader(html.page(run_dir)).text()
+    assert "Over the 30 untouched images, in per cent. Void counts nowhere. <script>" in text
+    assert "mIoU within 3 pixels of a boundary 12.3 % 40.00 42.00 +2.00 +1.00 to +3.00" in text
+    assert "boundary F1 50.00 49.50 −0.50 mIoU elsewhere 0.0 % By class" in text
+    assert f"{EVIL} 0.00 7 12 9 10.00 12.50 11.00" in text
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "where": {**WHERE, "images": 50}}))
+    assert "Over the 50 evaluated images" in Reader(html.page(run_dir)).text()
 
 
 def test_nothing_of_a_run_becomes_a_tag_or_an_address(run_dir: Path) -> None:
@@ -192,6 +219,98 @@ def test_only_gains_whose_interval_keeps_off_zero_are_coloured(run_dir: Path) ->
     assert [(cell["data-value"], cell["class"]) for cell in cells] == [
         ("1.25", "better"), ("-2", "worse"), ("0", "same"), ("-0.25", "same"),
     ]  # fmt: skip
+
+
+def test_bars_have_the_scale_of_classes_whose_interval_has_a_length(run_dir: Path) -> None:
+    """Five classes that no model ever gets right do not press the one gain there is into half a dot."""
+    zeros = {f"nothing {k}": [0.0, 0.0, 0.0, 0.0, 0.0, None, None] for k in range(5)}
+    gain = {
+        "road": [50.0, 50.02, 0.02, 0.01, 0.03, None, None],
+        "mIoU": [10.0, 10.004, 0.004, 0.002, 0.006, None, None],
+    }
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "classes": {**zeros, **gain}}))
+    bars = [
+        a for name, a in Reader(html.page(run_dir)).elements if name == "circle" and "gain" in (a.get("class") or "")
+    ]
+    assert [float(bar["cx"] or 0) for bar in bars] == pytest.approx(
+        [*[60] * 5, 60 + 57 * 2 / 3, 60 + 57 * 0.4 / 3], abs=0.01
+    )
+
+
+def test_a_class_that_is_never_predicted_is_no_score_of_zero(run_dir: Path) -> None:
+    classes = {"pole": [0.0, 0.0, 0.0, 0.0, 0.0, None, None], "sign": [0.0, 3.0, 3.0, 1.0, 5.0, None, None]}
+    never = {"baseline": ["pole", "sign"], "load": []}
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "classes": classes, "never_predicted": never}))
+    text = Reader(html.page(run_dir)).text()
+    assert "pole never predicted 0.00 0.00" in text and "sign never predicted 3.00 +3.00" in text
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "classes": classes}))
+    assert "pole 0.00 0.00 0.00" in Reader(html.page(run_dir)).text()
+
+
+def test_a_start_that_is_not_converged_is_warned_of(run_dir: Path) -> None:
+    summary = {
+        **SUMMARY,
+        "start": {"warning": f"the start is far from converged {EVIL}"},
+        "neighbours": {"warning": "alike"},
+    }
+    (run_dir / "report/summary.json").write_text(json.dumps(summary))
+    page = html.page(run_dir)
+    assert '<p class="warning">the start is far from converged &lt;script&gt;' in page
+    assert '<p class="warning">alike</p>' in page
+
+
+def test_the_data_of_a_call_are_named(run_dir: Path) -> None:
+    (run_dir / "report/summary.json").write_text(json.dumps({**SUMMARY, "settings": {"dataset": "pairs"}}))
+    assert "dataset image and label pairs, given in Python" in Reader(html.page(run_dir)).text()
+
+
+@pytest.mark.parametrize("upper", [0.0, 0.001])
+def test_an_upper_bound_of_zero_is_no_second_line(run_dir: Path, upper: float) -> None:
+    events = [{**event, "upper": upper} if event["event"] == "start" else event for event in JOURNAL]
+    (run_dir / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    page = html.page(run_dir)
+    cycles = 2
+    assert page.count('class="bound green dashed"') == (cycles if upper else 0)
+    assert page.count('class="bound black"') == cycles
+    assert ("upper bound, +0.1: a peak has to pass it" in page) == bool(upper)
+    assert ("start model, μs: a peak has to pass it" in page) == (not upper)
+
+
+@pytest.mark.parametrize(("iterations", "anchor"), [(1, "middle"), (0, "end")])
+def test_the_label_of_a_peak_at_the_end_is_not_cut(run_dir: Path, iterations: int, anchor: str) -> None:
+    """A peak in the last iteration has its label end inside the picture, which is 960 wide."""
+    rest = [{"event": "evaluate", "cycle": 0, "iteration": 2, "miou": 0.6}] * iterations
+    peak = {"event": "peak", "cycle": 0, "iteration": 1, "miou": 0.6249, "model": "g1"}
+    events = [JOURNAL[1], {"event": "evaluate", "cycle": 0, "iteration": 1, "miou": 0.6249}, *rest, peak]
+    (run_dir / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    label = re.search(r"<text ([^>]*)>g<tspan[^>]*>1</tspan> 62\.49</text>", html.page(run_dir))
+    assert label and f'class="{anchor}"' in label[1]
+    x = re.search(r'x="([\d.]+)"', label[1])
+    assert x and float(x[1]) + (0 if anchor == "end" else 40) <= 960
+
+
+def luminance(colour: str) -> float:
+    """Of WCAG 2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_can_be_read_on_what_they_stand_on() -> None:
+    """WCAG's 4.5 : 1, on light and on dark paper."""
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#c4420c", "#fde6dc") == pytest.approx(4.24, abs=0.01), "what the red was"
+    style = (ROOT / "load_tf/report/page/style.css").read_text()
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6})", part)) for part in style.split("@media")[:2])
+    for colours in (light, dark):
+        for text, cell in (("green", "better"), ("red", "worse"), ("red", "card"), ("green", "card"), ("soft", "card"),
+                            ("ink", "paper"), ("soft", "band")):  # fmt: skip
+            assert contrast(colours[text], colours[cell]) >= 4.5, (text, cell)
 
 
 def test_pictures_are_small_and_show_the_maps(run_dir: Path) -> None:
@@ -334,7 +453,7 @@ def browse(page: str, folder: Path, *, width: int, dark: bool = False) -> dict[s
 def test_in_a_browser_it_sorts_slides_and_complains_of_nothing(run_dir: Path, tmp_path: Path) -> None:
     found = browse(html.page(run_dir), tmp_path, width=1200)
     assert found["problems"] == [] and found["console"] == []
-    assert found["headings"] == ["class", "baseline", "LoAd", "gain", "95 % interval"]
+    assert found["headings"] == ["class", "baseline", "LoAd", "gain", "95\N{NO-BREAK SPACE}% interval"]
     given = ["ground", EVIL, "sky, wide", "never"]
     assert found["orders"] == [
         ["ground", "sky, wide", EVIL, "never"],

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from load_tf.report import canvas, qualitative
-from load_tf.report.qualitative import Row, draw, most_changed
+from load_tf.report.qualitative import Row, changes, draw, most_changed
 
 NAMES, COLOURS = ("sky", "tree", "house"), ((0, 0, 0), (0, 128, 0), (200, 30, 40))
 
@@ -62,11 +62,27 @@ def test_pictures_titles_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
     before = 100 * (1720 / 2020 + 300 / 600) / 2
     after = 100 * (1720 / 1780 + 540 / 600) / 2
     assert titles[:4] == ["a", "", f"mIoU {before:.1f}", f"mIoU {after:.1f} ({after - before:+.1f})"]
-    assert titles[7] == f"mIoU {before:.1f} ({before - after:+.1f})"
+    assert titles[8] == f"mIoU {before:.1f} ({before - after:+.1f})"
+    # Rows 12 to 19 of the object are found, and lost in the other line.
+    for axis, colour in ((axes[4], canvas.GREEN), (axes[9], canvas.VERMILLION)):
+        changed = axis.images[0].get_array()
+        changed = changed if axis is axes[4] else changed.swapaxes(0, 1)
+        kinds, counts = np.unique(changed.reshape(-1, 3), axis=0, return_counts=True)
+        expected = {(255, 255, 255): 40 * 60 - 240, tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)): 240}
+        assert dict(zip(map(tuple, kinds.tolist()), counts.tolist(), strict=True)) == expected
+        assert tuple(changed[12, 10]) != (255, 255, 255) == tuple(changed[11, 10])
     truth = axes[1].images[0].get_array()
     assert [tuple(truth[y, x]) for y, x in ((0, 0), (15, 15), (0, 59))] == [COLOURS[0], COLOURS[1], (224, 224, 224)]
     legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
-    assert legend == ["sky", "tree", "void"], "classes that are nowhere are not listed"
+    assert legend[:3] == ["sky", "tree", "void"], "classes that are nowhere are not listed"
+    assert legend[3:] == ["changed: now right", "changed: now wrong", "changed: wrong otherwise"]
+
+
+def test_what_changed_on_void_and_from_wrong_to_wrong() -> None:
+    truth = np.array([[0, 0, 255, 1]], np.uint8)
+    row = Row("a", np.zeros((1, 4, 3), np.uint8), truth, np.array([[1, 0, 0, 1]], np.uint8),
+              np.array([[2, 0, 1, 1]], np.uint8))  # fmt: skip
+    assert changes(row).tolist() == [[[0x77, 0x77, 0x77], [255] * 3, [255] * 3, [255] * 3]]
 
 
 def test_equal_rows_give_equal_bytes_and_none_gives_a_note() -> None:

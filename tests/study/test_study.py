@@ -21,6 +21,7 @@ from load_tf import commands
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import mean_gain_over_runs
 from load_tf.experiment.study_plan import START, Run, Study
+from load_tf.report import canvas
 from load_tf.study import __main__ as study_command
 from load_tf.study import comparison
 from load_tf.study.__main__ import make
@@ -393,6 +394,27 @@ def test_the_interval_over_images_is_the_paired_bootstraps() -> None:
     low, high = np.quantile(gains, (0.025, 0.975))
     width = high - low
     assert found.low == pytest.approx(low, abs=0.1 * width) and found.high == pytest.approx(high, abs=0.1 * width)
+
+
+@pytest.mark.parametrize(("variants", "lengths"), [(5, [3, 3, 3, 2, 2]), (1, [1])])
+def test_the_figure_has_no_empty_panel_and_ticks_in_points(
+    variants: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Any] = []
+    monkeypatch.setattr(canvas, "png", figures.append)
+    found = {f"{k}, the discriminator sees the class-split image": [result()] for k in range(variants)}
+    found["0, the discriminator sees the class-split image"][0]["curve"] = [0.4, 0.1]  # 40 points lost
+    runs = {variant: [comparison.Result(values) for values in one] for variant, one in found.items()}
+    comparison.draw({"never looked": [comparison.Result(result(curve=0))], **runs})
+    axes = figures[0].axes
+    assert [axis.get_subplotspec().get_gridspec().ncols // len(axis.get_subplotspec().get_topmost_subplotspec().colspan)
+            for axis in axes] == lengths  # fmt: skip
+    ticks = [tick.label1.get_text() for tick in axes[0].yaxis.get_major_ticks()]
+    assert {"0", "−1", "−3", "−10"} <= {*ticks} and not any("$" in tick for tick in ticks)
+    titles = [axis.get_title(loc="left") for axis in axes]
+    assert [" ".join(title.split()) for title in titles] == [f"{variant}: untouched +9.96" for variant in runs]
+    boxes = [(axis.bbox, axis._left_title.get_window_extent()) for axis in axes]
+    assert all(title.x1 < panel.x1 + 20 for panel, title in boxes), "no title runs into the next"
 
 
 TINY = """

@@ -18,10 +18,11 @@ def draw(run: Run) -> Markup | None:
     if not rows:
         return None
     values = {name: dict(zip(COLUMNS, row, strict=True)) for name, row in rows.items()}
-    titles = {"baseline": "baseline", "load": "LoAd", "gain": "gain", "interval": "95 % interval",
+    titles = {"baseline": "baseline", "load": "LoAd", "gain": "gain", "interval": "95\N{NO-BREAK SPACE}% interval",
               "paper_baseline": "paper baseline", "paper_load": "paper LoAd"}  # fmt: skip
     shown = [c for c in titles if any(row["gain_low" if c == "interval" else c] is not None for row in values.values())]
-    ends = [abs(v) for row in values.values() for v in (row["gain_low"], row["gain_high"]) if v is not None]
+    # A class without a right pixel before and after has an interval of no length, which says nothing of a scale.
+    ends = [abs(v) for row in values.values() for v in (row["gain_low"], row["gain_high"]) if v]
     # One class of two images must not press the bars of all others flat.
     reach = min(max(ends), 6 * statistics.median(ends)) if ends else 1.0
     header = tag(
@@ -31,11 +32,17 @@ def draw(run: Run) -> Markup | None:
             for i, title in enumerate(["class", *(titles[c] for c in shown)])
         ),
     )
-    body = [_row(name, row, shown, reach) for name, row in values.items() if name != MEAN]
-    mean = [_row(name, row, shown, reach) for name, row in values.items() if name == MEAN]
+    never = run.summary.get("never_predicted") or {}
+    rows_of = {
+        name: _row(name, row, shown, reach, [column for column, names in never.items() if name in names])
+        for name, row in values.items()
+    }
+    body = [row for name, row in rows_of.items() if name != MEAN]
+    mean = [row for name, row in rows_of.items() if name == MEAN]
     note = (
-        "IoU in per cent over all evaluated images. Green and red: the 95 % paired bootstrap interval of the gain "
-        "does not hold zero. Bars show the interval around zero, cut where it is very wide. A click on a heading sorts."
+        "IoU in per cent over all evaluated images. Green and red: the 95\N{NO-BREAK SPACE}% paired bootstrap interval "
+        "of the gain does not hold zero. Bars show the interval around zero, cut where it is very wide. A click on a "
+        "heading sorts."
     )
     note = " ".join([note, *run.summary.get("notes", [])])
     return join(
@@ -45,7 +52,9 @@ def draw(run: Run) -> Markup | None:
     )  # fmt: skip
 
 
-def _row(name: str, row: Mapping[str, float | None], shown: Sequence[str], reach: float) -> Markup:
+def _row(
+    name: str, row: Mapping[str, float | None], shown: Sequence[str], reach: float, never: Sequence[str]
+) -> Markup:
     cells = []
     for column in shown:
         value = row["gain" if column == "interval" else column]
@@ -55,6 +64,8 @@ def _row(name: str, row: Mapping[str, float | None], shown: Sequence[str], reach
             cells.append(tag("td", signed(value), data_value=value, class_=judge(row)))
         elif column == "interval":
             cells.append(tag("td", _bar(row, reach), tag("span", interval(row)), data_value=value, class_="interval"))
+        elif column in never:
+            cells.append(tag("td", "never predicted", data_value=value))
         else:
             cells.append(tag("td", f"{value:.2f}", data_value=value))
     return tag("tr", tag("th", name, scope="row", class_="text"), *cells)

@@ -15,6 +15,8 @@ def draw(run: Run) -> Markup:
     settings = dict(run.summary.get("settings", {}))
     if len(settings.get("crop", [])) == 2:
         settings["crop"] = " × ".join(map(str, settings["crop"]))
+    if settings.get("dataset") == "pairs":
+        settings["dataset"] = "image and label pairs, given in Python"
     facts = [(name.replace("_", " "), plain(value)) for name, value in settings.items()]
     ends: dict[str, int] = {}
     for cycle in walk.cycles:
@@ -23,9 +25,8 @@ def draw(run: Run) -> Markup:
             ends[reason] = ends.get(reason, 0) + 1
     peaks = [cycle.peak for cycle in walk.cycles if cycle.peak]
     if walk.cycles:
-        facts.append(
-            ("cycles", f"{len(walk.cycles)}; " + "; ".join(f"{n} times {reason}" for reason, n in ends.items()))
-        )
+        ended = ", ".join(f"{n} ended when {reason}" for reason, n in ends.items())
+        facts.append(("cycles", "; ".join(filter(None, [str(len(walk.cycles)), ended]))))
         facts.append(("adversarial iterations", str(walk.last)))
         found = "; ".join(f"cycle {p['cycle']}, iteration {p['iteration']}: {100 * p['miou']:.2f}" for p in peaks)
         facts.append(("peaks", f"{len(peaks)}" + (f" ({found})" if found else "; the result is the start model")))
