@@ -225,21 +225,30 @@ def _draw_discriminator(axis: Axes, run: Timeline) -> None:
         ha="right", fontsize=8, color=canvas.GREY,
     )  # fmt: skip
     axis.set_yticks([50, 100])
-    axis.set_ylabel("D: pairs\nright (%)", fontsize=9)
+    axis.set_ylabel("D: places\nright (%)" if asked_about_places(run) else "D: pairs\nright (%)", fontsize=9)
+
+
+def asked_about_places(run: Timeline) -> bool:
+    """Whether the discriminator was asked where maps are right; its pairs then say nothing."""
+    return any("place_auc" in epoch for cycle in run.cycles for epoch in cycle.discriminator)
 
 
 def kept_accuracy(cycle: Cycle) -> float | None:
-    """Pair accuracy of the discriminator that the training before the cycle kept: its best epoch."""
+    """Of the epoch that the training before the cycle kept: pair accuracy, or of places the area under the curve."""
     epochs = [epoch for epoch in cycle.discriminator if "pair_accuracy" in epoch]
     if not epochs:
         return None
     ends = [event["best"] for event in cycle.discriminator if event["event"] == "discriminator_end"]
     for epoch in epochs:
         if ends and epoch["epoch"] == ends[-1]:
-            return float(epoch["pair_accuracy"])
+            return _judged(epoch)
     losses = [finite_or_nan(epoch.get("loss")) for epoch in epochs]
     best = min(range(len(epochs)), key=lambda i: (math.isnan(losses[i]), losses[i], i))
-    return float(epochs[best]["pair_accuracy"])
+    return _judged(epochs[best])
+
+
+def _judged(epoch: Event) -> float:
+    return float(epoch.get("place_auc", epoch["pair_accuracy"]))
 
 
 def _draw_buffer(axis: Axes, run: Timeline) -> None:

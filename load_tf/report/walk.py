@@ -15,7 +15,7 @@ from load_tf.report.charts import (
     svg,
     vertical_axis,
 )
-from load_tf.report.convergence import kept_accuracy, limits
+from load_tf.report.convergence import asked_about_places, kept_accuracy, limits
 from load_tf.report.endings import ENDINGS, ending
 from load_tf.report.markup import Markup, join, tag
 from load_tf.report.timeline import Cycle, Timeline
@@ -45,7 +45,9 @@ def draw(run: Timeline) -> Markup:
         *(_walk(cycle, run.cycles[i - 1] if i else None, x, y) for i, cycle in enumerate(run.cycles)),
         *(_end(cycle, x, y) for cycle in run.cycles if cycle.end),
         *(_peak(cycle, x, y) for cycle in run.cycles if cycle.peak),
-        _pairs(judged, x, bottom + 8, pairs_bottom) if judged else None,
+        _judged(judged, "places" if asked_about_places(run) else "pairs", x, bottom + 8, pairs_bottom)
+        if judged
+        else None,
         *(_buffer(cycle, x, buffer_top) for cycle in run.cycles),
         tag("text", "buffer", x=LEFT - 8, y=buffer_top + 15, class_="end small"),
         tag("text", "mIoU, %", x=LEFT - 8, y=top - 5, class_="end small"),
@@ -140,15 +142,15 @@ def _peak(cycle: Cycle, x: Scale, y: Scale) -> Markup:
     )
 
 
-def _pairs(judged: list[tuple[Cycle, float]], x: Scale, top: float, bottom: float) -> Markup:
-    """How often the discriminator that judged a cycle ranks an unseen real map above its fake one."""
+def _judged(judged: list[tuple[Cycle, float]], what: str, x: Scale, top: float, bottom: float) -> Markup:
+    """How often the discriminator that judged a cycle ranks an unseen real map, or a right place, above a wrong one."""
     y = Scale(min([40.0, *(100 * value for _, value in judged)]), 104.0, bottom, top + 12)
     parts = [tag("line", x1=x.first, x2=x.last, y1=y(50), y2=y(50), class_="level")]
     parts += [tag("text", f"{value:g}", x=LEFT - 8, y=y(value) + 4, class_="end") for value in (50, 100)]
-    parts.append(tag("text", "pairs right, %", x=x.first + 4, y=top + 8, class_="small"))
+    parts.append(tag("text", f"{what} right, %", x=x.first + 4, y=top + 8, class_="small"))
     for cycle, value in judged:
         first, last, height = x(cycle.start), x(cycle.last), y(100 * value)
-        note = tag("title", f"discriminator before cycle {cycle.number}: {100 * value:.1f} % of the pairs right")
+        note = tag("title", f"discriminator before cycle {cycle.number}: {100 * value:.1f} % of the {what} right")
         parts.append(tag("line", note, x1=first, x2=last, y1=height, y2=height, class_="bound blue thick"))
         if last - first > 30:
             parts.append(tag("text", f"{100 * value:.0f}", x=(first + last) / 2, y=height - 4, class_="middle small"))

@@ -173,3 +173,14 @@ def test_null_scores_leave_a_gap(drawn: list[Figure]) -> None:
     convergence.draw(events, "a run")
     ((_, gap, _), *_) = lines(drawn[0], 0, "o")
     assert math.isnan(gap[1])
+
+
+def test_a_discriminator_that_is_asked_about_places_is_drawn_by_places(drawn: list[Figure]) -> None:
+    """Its pairs say nothing: it is not asked whether a map is real."""
+    events = [{**event, "place_auc": 0.91} if event["event"] == "discriminator" else event for event in journal()]
+    for told in (journal(), events):
+        convergence.draw(told, "a run")
+    labels = [figure.axes[1].get_ylabel() for figure in drawn]
+    assert labels == ["D: pairs\nright (%)", "D: places\nright (%)"]
+    heights = [{y for line in lines(figure, 1, color=canvas.BLUE) for _, y in line} for figure in drawn]
+    assert heights == [{70.0, 80.0, 90.0}, {91.0}]
