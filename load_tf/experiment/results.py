@@ -24,7 +24,7 @@ from load_tf.experiment import registry
 from load_tf.experiment.images import Data
 from load_tf.experiment.plan import Plan
 from load_tf.experiment.scoring import scores_in_words, write_tables
-from load_tf.report import convergence, html, pictures, qualitative
+from load_tf.report import convergence, html, model_card, pictures, qualitative
 from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
@@ -77,6 +77,7 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
         )
     directory.write("operative_config.gin", plan.parameters or registry.operative_config())
     directory.write("report/index.html", html.page(directory.path))
+    directory.write("report/model_card.md", model_card.card(directory.path))
     left = {name: _digest(directory.path / name) for name in _left(directory)}
     directory.commit({**state, "phase": "done", "left": left}, {}, {"start"}, last=True)
     doubts = [scores["start"]["warning"], *(seen.warnings() if seen else ()), scores["neighbours"]["warning"]]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from load_tf.errors import UserError
 from load_tf.randomness import generator
-from load_tf.report import charts, html, pictures, words
+from load_tf.report import charts, html, model_card, pictures, words
 from load_tf.report.markup import Markup, join, tag
 from load_tf.report.qualitative import Row
 
@@ -486,3 +486,23 @@ def test_the_browser_test_notices_a_broken_page(run_dir: Path, tmp_path: Path) -
     found = browse(broken, tmp_path, width=1200)
     assert any("nothing" in problem for problem in found["problems"])
     assert any("example.org" in problem for problem in found["problems"])
+
+
+def test_the_model_card_says_what_the_model_knows_and_how_good_it_is(run_dir: Path) -> None:
+    text = model_card.card(run_dir)
+    lines = text.splitlines()
+    assert "| 0 | ground | 91.25 |" in lines and "| 3 | never | - |" in lines
+    assert "| untouched images | 30 | 60.00 | 58.50 | −1.50 | −2.00 to −1.00 |" in lines
+    # Classes, rows of the scores, and their four headings: no name of the user's has made another one.
+    assert sum(line.startswith("| ") for line in lines) == 4 + 3 + 2
+    assert "**Warning**" not in text
+    told = {
+        **SUMMARY,
+        "start": {"warning": "far from converged"},
+        "looks": {"warnings": ["does not speak for the rest"]},
+    }
+    told["classes"] = {"a|b": SUMMARY["classes"]["ground"]}
+    (run_dir / "report/summary.json").write_text(json.dumps(told))
+    text = model_card.card(run_dir)
+    assert "**Warning**: far from converged" in text and "**Warning**: does not speak for the rest" in text
+    assert "| 0 | a\\|b | 91.25 |" in text
