@@ -185,7 +185,14 @@ def test_the_experiment_assembles(name: str, request: pytest.FixtureRequest) -> 
     assert assembled.segmentor.pretrained == ("checkpoint" in needs and classes == 21)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("study_")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name == "study_camvid.gin" else pytest.mark.slow)
+        for name in FILES
+        if name.startswith("study_")
+    ],
+)
 def test_every_variant_of_a_study_assembles(name: str, request: pytest.FixtureRequest) -> None:
     """A typo in a variant would show hours after the study began."""
     from load_tf.experiment import plan, registry
@@ -197,7 +204,7 @@ def test_every_variant_of_a_study_assembles(name: str, request: pytest.FixtureRe
     parse(name, *flags_)
     study = config.configured(registry.configured(Study))
     assert len(study.seeds) >= 1 and len(study.variants) >= 3
-    for bindings in study.variants.values():
+    for bindings in (*study.variants.values(), *study.starts.values()):
         parse(name, *flags_, *(f"--gin_param={binding}" for binding in bindings))
         config.configured(functools.partial(plan.assemble, beside=("study",)))
 
