@@ -168,6 +168,11 @@ def test_a_walk_by_the_discriminator_and_by_cross_entropy(
     assert float(walked["cross-entropy"][names.index("path")]) > 0
     # Both begin where the start is: cross-entropy does not go on from where the other one went.
     assert walked["adversarial"] != walked["cross-entropy"]
+    (place,) = [number for number, cells in enumerate(table) if cells[0] == "constants again"]
+    again = {cells[0]: [float(cell) for cell in cells[1:]] for cells in table[place + 2 :]}
+    assert list(again) == ["start", "adversarial", "cross-entropy"]
+    assert all(0 <= value <= 100 for value in again["start"])
+    assert again["adversarial"] != again["cross-entropy"]
 
 
 def test_scores_are_over_the_classes_of_the_truth() -> None:
