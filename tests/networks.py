@@ -1,6 +1,7 @@
 """Small networks for tests that need some segmentor and are not about which; every weight is drawn by key."""
 
 import functools
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -109,3 +110,15 @@ def unet(classes: int = 8, last: str | None = None, up: str = "bilinear") -> ker
     features = conv(12)(keras.layers.Concatenate()([two, larger(features)]))
     features = conv(8)(keras.layers.Concatenate()([one, larger(features)]))
     return keras.Model(images, keras.layers.Conv2D(classes, 1, activation=last)(features), name="unet")
+
+
+def narrow_mobilenet(folder: Path) -> str:
+    """The path of a file with drawn weights of Keras' MobileNet at a quarter of its width."""
+    keras.utils.set_random_seed(4)
+    network = keras.applications.MobileNet(input_shape=(224, 224, 3), alpha=0.25, include_top=False, weights=None)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            random = np.random.default_rng(len(layer.name))
+            layer.set_weights([random.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+    network.save_weights(folder / "narrow.weights.h5")
+    return str(folder / "narrow.weights.h5")

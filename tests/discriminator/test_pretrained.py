@@ -13,6 +13,7 @@ from load_tf.discriminator import build
 from load_tf.discriminator.pretrained import imagenet_mobilenet
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
+from tests import networks
 
 K, GRID = 4, 64
 FILE = "checkpoints/mobilenet_1_0_224_tf_no_top.h5"
@@ -26,15 +27,7 @@ def made(weights: str | None, **settings: Any) -> Any:
 @pytest.fixture(name="file", scope="module")
 def _file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Weights of a narrow MobileNet, drawn: for what holds with any weights."""
-    keras.utils.set_random_seed(4)
-    network = REAL_MOBILENET(input_shape=(224, 224, 3), alpha=0.25, include_top=False, weights=None)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            random = np.random.default_rng(len(layer.name))
-            layer.set_weights([random.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-    path = tmp_path_factory.mktemp("weights") / "narrow.weights.h5"
-    network.save_weights(path)
-    return str(path)
+    return networks.narrow_mobilenet(tmp_path_factory.mktemp("weights"))
 
 
 def source_of(judge: Any) -> keras.Model:

@@ -9,19 +9,12 @@ import pytest
 
 from load_tf.errors import UserError
 from load_tf.segmentors.mobilenet import mobilenet_deeplab
+from tests import networks
 
 
 @pytest.fixture(name="file", scope="module")
 def _file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    keras.utils.set_random_seed(4)
-    network = keras.applications.MobileNet(input_shape=(224, 224, 3), alpha=0.25, include_top=False, weights=None)
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            random = np.random.default_rng(len(layer.name))
-            layer.set_weights([random.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
-    path = tmp_path_factory.mktemp("weights") / "narrow.weights.h5"
-    network.save_weights(path)
-    return str(path)
+    return networks.narrow_mobilenet(tmp_path_factory.mktemp("weights"))
 
 
 def test_the_backbone_is_keras_up_to_its_output_stride(file: str) -> None:
