@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from load_tf.report.stored import Run, read
-from load_tf.report.verdict import PARTS
+from load_tf.report.verdict import doubts, scored
 from load_tf.report.words import interval, plain, signed
 
 USE = """```python
@@ -58,18 +58,15 @@ def _classes(run: Run) -> str:
 
 
 def _scores(run: Run) -> str:
-    found = [(title, run.summary.get(key) or {}) for key, title, _ in PARTS]
     rows = [
         f"| {title} | {score['images']} | {_number(score['baseline'])} | {_number(score['load'])} | "
         f"{signed(score['gain'])} | {interval(score) or 'none'} |"
-        for title, score in found
-        if score.get("baseline") is not None and score.get("load") is not None
+        for title, _, score in scored(run.summary)
     ]
     table = ["| images | number | mIoU before | mIoU | gain | 95 % interval |", "|---|--:|--:|--:|--:|--:|", *rows]
-    doubts = [(run.summary.get(name) or {}).get("warning") for name in ("start", "neighbours")]
-    doubts += (run.summary.get("looks") or {}).get("warnings", [])
+    warnings = [*doubts(run.summary), *(run.summary.get("looks") or {}).get("warnings", [])]
     notes = ["The model was chosen on the hold-out; untouched images neither trained nor chose it."]
-    return "\n".join([*table, "", *notes, *(f"\n**Warning**: {doubt}" for doubt in doubts if doubt)])
+    return "\n".join([*table, "", *notes, *(f"\n**Warning**: {doubt}" for doubt in warnings)])
 
 
 def _data(run: Run) -> str:

@@ -21,7 +21,7 @@ Summary = Mapping[str, Any]
 
 def verdict(summary: Summary, journal: Sequence[Event]) -> Markup:
     """The result in one sentence and three tiles."""
-    scores = [(title, note, summary[key]) for key, title, note in PARTS if _scored(summary, key)]
+    scores = scored(summary)
     if not scores:
         done = sum(event["event"] == "cycle_end" for event in journal)
         return tag("p", f"Not finished: {done} cycles so far, no table yet.", class_="verdict")
@@ -49,14 +49,20 @@ def verdict(summary: Summary, journal: Sequence[Event]) -> Markup:
         )
         for title, note, score in scores
     ]
-    doubts = [(summary.get(name) or {}).get("warning") for name in ("start", "neighbours")]
-    warnings = [tag("p", doubt, class_="warning") for doubt in doubts if doubt]
+    warnings = [tag("p", doubt, class_="warning") for doubt in doubts(summary)]
     return join(sentence, tag("div", *tiles, class_="tiles"), *warnings)
 
 
-def _scored(summary: Summary, key: str) -> bool:
-    score = summary.get(key) or {}
-    return score.get("baseline") is not None and score.get("load") is not None
+def scored(summary: Summary) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Title, note and score of every part that has images, the most telling first."""
+    found = [(title, note, summary.get(key) or {}) for key, title, note in PARTS]
+    return [part for part in found if part[2].get("baseline") is not None and part[2].get("load") is not None]
+
+
+def doubts(summary: Summary) -> list[str]:
+    """Why the scores may say little: a start far from converged, images that are alike."""
+    found = [(summary.get(name) or {}).get("warning") for name in ("start", "neighbours")]
+    return [doubt for doubt in found if doubt]
 
 
 def _interval_over(score: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def _fitted_again(assembled: plan.Plan, training: Split, untouched: Evaluator) -
     taken back: what is a gain in class proportion only, constants give to the start as well."""
     images = Subset(training, tuple(range(0, len(training), max(1, len(training) // AGAIN_IMAGES))))
     model, crop = assembled.segmentor.model, assembled.experiment.crop
-    calibrator = Calibrator(model, assembled.evaluator(images), GAIN, crop)
+    calibrator = Calibrator(model, untouched.on(images), GAIN, crop)
     held = calibrator.bias.numpy()
     for _ in range(AGAIN_STEPS):
         calibrator.step()
