@@ -100,7 +100,7 @@ def check_splits(
       The faults, a sentence each; some examples of every split, each with a caption.
     """
     from load_tf.data import neighbours, notes
-    from load_tf.data.dataset import groups_of, notes_of
+    from load_tf.data.dataset import UNLABELLED_SPLIT, groups_of, notes_of
     from load_tf.data.inspection import Inspection, larger_than, read_examples
     from load_tf.data.preparation import shared_ids
     from load_tf.data.text import refuse_duplicates
@@ -117,7 +117,7 @@ def check_splits(
             split = dataset.split(name)
         except UserError as error:
             # A split that is there only for those who have its files.
-            if name in ("train", "validation", *parts):
+            if name in ("train", "validation", UNLABELLED_SPLIT, *parts):
                 faults += error.faults
             else:
                 print(f"{description}: not checked ({error})\n")
@@ -129,20 +129,21 @@ def check_splits(
         opened[name] = split
         chosen = set(generator(0, "contact sheet", name).permutation(len(split))[:SHOWN].tolist())
         found = read[name] = Inspection.empty(description, split.ids)
-        for index, example in enumerate(read_examples(split, dataset.num_classes, description, found)):
+        labelled = name != UNLABELLED_SPLIT
+        for index, example in enumerate(read_examples(split, dataset.num_classes, description, found, labelled)):
             if example is not None and index in chosen:
                 shown.append((f"{name}: {example.id}"[-48:], example))
         looks[name] = neighbours.Part(found.ids, found.signatures, groups_of(split), tuple(found.digests))
         if name == training_split:
             found.faults += found.one_class(dataset.class_names)
-        print(summary(found, dataset.class_names))
+        print(summary(found, dataset.class_names, labelled))
         faults += found.faults
     faults += larger_than(crop, _in_the_crop(read, opened, training_split, parts, holdout), _crop_for)
     # The augmented training list of VOC holds the plain one; what both must not share is the validation images.
     ids = {name: split.ids for name, split in opened.items()}
-    of_run = {name: ids[name] for name in ids if name in parts}
+    of_run = {name: ids[name] for name in ids if name in (*parts, UNLABELLED_SPLIT)}
     faults += [*(f for f in shared_ids(ids) if "'validation'" in f or "'test'" in f), *shared_ids(of_run)]
-    together = {name: looks[name] for name in parts if name in looks}
+    together = {name: looks[name] for name in (*parts, UNLABELLED_SPLIT) if name in looks}
     suspicions = notes.suspicions([note for split in opened.values() for note in notes_of(split)])
     suspicions += neighbours.copies(looks)
     suspicions += neighbours.suspicions(together, parts[1] if len(parts) == 2 else None)
@@ -160,11 +161,14 @@ def _in_the_crop(
     holdout: Holdout | None,
 ) -> "dict[str, tuple[Inspection, Collection[str]]]":
     """The images that have to fit into the crop: training images and the hold-out, as far as they are known."""
+    from load_tf.data.dataset import UNLABELLED_SPLIT
     from load_tf.data.preparation import draw_holdout
 
     found: dict[str, tuple[Inspection, Collection[str]]] = {}
     if training_split in read:
         found["training"] = read[training_split], set(read[training_split].ids)
+    if UNLABELLED_SPLIT in read:
+        found["unlabelled"] = read[UNLABELLED_SPLIT], set(read[UNLABELLED_SPLIT].ids)
     chosen: tuple[str, ...] = ()
     if len(parts) == 3 and parts[2] in read:
         chosen = opened[parts[2]].ids
@@ -183,8 +187,8 @@ def _crop_for(size: tuple[int, int]) -> str:
     return f"experiment.crop = {OFFICIAL.crop_for([size])}"
 
 
-def summary(found: "Inspection", class_names: tuple[str, ...]) -> str:
-    """What a split consists of, as text."""
+def summary(found: "Inspection", class_names: tuple[str, ...], labelled: bool = True) -> str:
+    """What a split consists of, as text; of images without labels how many there are, and their sizes."""
     usable = found.sizes[:, 0] > 0
     sizes, pixels = found.sizes[usable], found.pixels[usable]
     lines = [f"{found.description}: {len(found.ids)} examples, {len(found.faults)} faults"]
@@ -192,6 +196,8 @@ def summary(found: "Inspection", class_names: tuple[str, ...]) -> str:
         return lines[0] + "\n"
     areas = sizes.prod(axis=1)
     smallest, largest = (f"{h} x {w}" for h, w in (sizes[areas.argmin()], sizes[areas.argmax()]))
+    if not labelled:
+        return "\n".join([*lines, f"  sizes {smallest} to {largest} (height x width), no labels"]) + "\n"
     total, void = pixels.sum(), pixels[:, 255].sum()
     lines += [
         f"  sizes {smallest} to {largest} (height x width), void {100 * void / total:.2f} % of the pixels",

@@ -138,6 +138,25 @@ def test_a_sound_data_set_is_counted(check: Callable[..., tuple[int, str, str]],
     assert (255, 255, 255) in colours and len(colours) > 1000
 
 
+def test_images_without_labels_are_counted_and_shown(
+    check: Callable[..., tuple[int, str, str]], root: Path, tmp_path: Path
+) -> None:
+    (root / "photos").mkdir()
+    Image.fromarray(np.full((20, 30, 3), 77, np.uint8)).save(root / "photos/sea.png")
+    (root / "photos/hill.jpg").write_bytes(b"no image")
+    arguments = (f"--data_dir={root}", "--gin_param=folder.unlabelled = 'photos'", f"--output={tmp_path / 'sheet.png'}")
+    status, out, err = check(*arguments)
+    assert status == 1 and "hill.jpg is no image" in err
+    assert "scenes unlabelled: 2 examples, 1 faults\n  sizes 20 x 30 to 20 x 30 (height x width), no labels" in out
+    (root / "photos/hill.jpg").unlink()
+    status, out, err = check(*arguments)
+    assert (status, err) == (0, "") and "scenes unlabelled: 1 examples, 0 faults" in out
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    # On both sides the photo as it is: two pictures of 176 x 117 in its one colour.
+    assert (sheet == 77).all(-1).sum() >= 2 * 176 * 117
+    assert check(*arguments, "--gin_param=experiment.crop = (17, 33)")[0] == 1
+
+
 def test_training_images_have_to_fit_into_the_crop(check: Callable[..., tuple[int, str, str]], root: Path) -> None:
     """So does the hold-out; one line says how."""
     status, printed, complaints = check(f"--data_dir={root}", "--gin_param=experiment.crop = (17, 33)")

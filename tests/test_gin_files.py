@@ -34,6 +34,8 @@ NEEDS = {
     "study_camvid.gin": {"data_dir": "data/camvid360", "checkpoint": CHECKPOINT},
     "study_voc.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "study_stanford.gin": {"data_dir": "data/stanford_background", "checkpoint": MOBILENET},
+    "study_few_labels.gin": {"data_dir": "data/camvid360", "checkpoint": CHECKPOINT},
+    "study_few_labels_voc.gin": {"data_dir": "data/VOC2012", "checkpoint": CHECKPOINT},
     "stanford.gin": {"data_dir": "data/stanford_background", "checkpoint": MOBILENET},
     "camvid_mobilenetv2.gin": {"data_dir": "data/camvid360", "checkpoint": CHECKPOINT},
     "paper.gin": {},
@@ -49,6 +51,8 @@ BASE = {
     "study_camvid.gin": ("camvid_mobilenetv2.gin", "imagenet.gin"),
     "study_voc.gin": ("voc_mobilenetv2.gin", "imagenet.gin"),
     "study_stanford.gin": ("stanford.gin", "imagenet.gin"),
+    "study_few_labels.gin": ("camvid_mobilenetv2.gin", "imagenet.gin"),
+    "study_few_labels_voc.gin": ("voc_mobilenetv2.gin", "imagenet.gin"),
 }
 """Files that change another one."""
 
@@ -296,6 +300,7 @@ def test_paper_gin_over_a_file_that_departs_in_everything(tmp_path: Path) -> Non
         ("Lookahead", "max_cycles"): 7,
         ("Lookahead", "max_iterations"): 7,
         ("DiscriminatorTraining", "first_max_epochs"): 7,
+        ("DiscriminatorTraining", "unlabelled_fakes"): False,
         ("Discriminator", "weights"): "imagenet",
         ("Discriminator", "alpha"): 0.5,
         ("Discriminator", "stride"): 16,

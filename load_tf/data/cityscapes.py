@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from load_tf.data.colours import Colour
-from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset, Split
+from load_tf.data.dataset import IGNORE_LABEL, UNLABELLED_SPLIT, SegmentationDataset, Split
 from load_tf.data.files import ImageFiles, list_files, pair_files
 from load_tf.data.groups import Groups
 from load_tf.data.text import listing
+from load_tf.data.unlabelled import listed_photos
 from load_tf.errors import UserError
 
 _CLASSES: tuple[tuple[str, int, Colour], ...] = (
@@ -54,7 +55,7 @@ def train_ids() -> np.ndarray:
     return table
 
 
-def cityscapes(data_dir: str | None = None) -> SegmentationDataset:
+def cityscapes(data_dir: str | None = None, unlabelled: str | None = None) -> SegmentationDataset:
     """Cityscapes with the splits `train` and `validation`; nothing is looked for before a split is opened.
 
     The groups are the city and the sequence of an id, "aachen_000000" of "aachen_000000_000019".
@@ -64,11 +65,15 @@ def cityscapes(data_dir: str | None = None) -> SegmentationDataset:
         folder of tensorflow-datasets (None: its own, `~/tensorflow_datasets`), where `cityscapes/semantic_segmentation`
         is prepared from `leftImg8bit_trainvaltest.zip` and `gtFine_trainvaltest.zip` in `downloads/manual`. The former
         needs half the disk and opens at once; the latter reads the split once to learn the ids.
+      unlabelled: a file that lists images below `leftImg8bit`, such as those of `train_extra`, one a line with or
+        without "_leftImg8bit.png": the split `unlabelled`. None: there are none.
 
     Returns:
       The data set. Its `split(name)` raises UserError if the files are missing.
     """
     sources = {split: functools.partial(_open, data_dir, split) for split in _FOLDERS}
+    if unlabelled is not None:
+        sources[UNLABELLED_SPLIT] = functools.partial(_open_unlabelled, data_dir, unlabelled)
     return SegmentationDataset("cityscapes", CLASS_NAMES, COLOURS, sources, Groups("^([^_]+_[^_]+)_"))
 
 
@@ -80,6 +85,13 @@ def _open(data_dir: str | None, split: str) -> Split:
         if not root.is_dir():
             raise UserError(f"data_dir {root} is not a folder; expected one with leftImg8bit and gtFine in it.")
     return _prepared(data_dir, split)
+
+
+def _open_unlabelled(data_dir: str | None, path: str) -> Split:
+    root = Path(data_dir or ".").expanduser() / "leftImg8bit"
+    if not root.is_dir():
+        raise UserError(f"cityscapes.unlabelled is {path!r}; expected data_dir to have leftImg8bit in it, extracted.")
+    return listed_photos(path, list_files(root, (".png",), "_leftImg8bit"), "_leftImg8bit")
 
 
 def _extracted(root: Path, split: str) -> Split:

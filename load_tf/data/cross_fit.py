@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from load_tf.data.dataset import Grouped, Joined, SegmentationDataset, Split, Subset, groups_of
+from load_tf.data.dataset import Grouped, Joined, SegmentationDataset, Split, Subset, groups_of, unlabelled_source
 from load_tf.data.groups import Group
 from load_tf.data.partition import draw
 from load_tf.errors import UserError
@@ -76,7 +76,10 @@ def cross_fit(
         f"{dataset.name} ({folds}-fold cross-fitting)",
         dataset.class_names,
         dataset.colours,
-        {name: functools.partial(part, name) for name in ("train", "holdout", "untouched")},
+        {
+            **{name: functools.partial(part, name) for name in ("train", "holdout", "untouched")},
+            **unlabelled_source(dataset),
+        },
         dataset.groups,
     )
 

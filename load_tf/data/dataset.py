@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 IGNORE_LABEL = 255
 """Void: pixels that are neither trained on, nor evaluated, nor shown to the discriminator."""
 
+UNLABELLED = 254
+"""What stands at every pixel of an image that nobody has labelled: it can be seen, and no class is known there."""
+
+UNLABELLED_SPLIT = "unlabelled"
+"""The split whose images have no labels; a data set that has one lets a run use them."""
+
 
 class Example(NamedTuple):
     """One image and its label map."""
@@ -78,6 +84,11 @@ class SegmentationDataset:
             raise UserError(
                 f"data set {self.name!r} has {len(self.class_names)} class names but {len(self.colours)} colours."
             )
+        if UNLABELLED_SPLIT in self.sources and len(self.class_names) > UNLABELLED:
+            raise UserError(
+                f"data set {self.name!r} has {len(self.class_names)} classes and images without labels; expected at "
+                f"most {UNLABELLED}: there {UNLABELLED} stands for what nobody has labelled."
+            )
 
     def __repr__(self) -> str:
         splits = ", ".join(map(repr, self.sources))
@@ -110,9 +121,15 @@ class SegmentationDataset:
         split = self.sources[name]()
         if not len(split):
             raise UserError(f"split {name!r} of data set {self.name!r} is empty.")
-        if self.groups is None or groups_of(split) is not None:
+        # What belongs together matters where a hold-out is drawn, and images without labels are in none.
+        if self.groups is None or name == UNLABELLED_SPLIT or groups_of(split) is not None:
             return split
         return Grouped(split, self.groups.labels(split.ids))
+
+
+def unlabelled_source(dataset: SegmentationDataset) -> dict[str, Callable[[], Split]]:
+    """The source of a data set's images without labels, for another one that is made of its images; {} without any."""
+    return {name: source for name, source in dataset.sources.items() if name == UNLABELLED_SPLIT}
 
 
 def groups_of(split: Split) -> "tuple[Group, ...] | None":

@@ -169,8 +169,7 @@ def check_example(example: Example, num_classes: int, path: str, advice: str = "
       UserError: if the sizes differ, a label is neither in {0..K-1} nor 255, or every pixel is void.
     """
     image, label = example.image, example.label
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(f"the image of {path} is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3].")
+    check_image(image, path)
     if label.dtype != np.uint8 or label.ndim != 2:
         raise UserError(f"the label map of {path} is {label.dtype} {list(label.shape)}; expected uint8 [H, W].")
     if label.shape != image.shape[:2]:
@@ -190,6 +189,12 @@ def check_example(example: Example, num_classes: int, path: str, advice: str = "
         )
     if counts[IGNORE_LABEL] == label.size:
         raise UserError(f"mask {path} is void ({IGNORE_LABEL}) everywhere; expected labelled pixels.")
+
+
+def check_image(image: np.ndarray, path: str) -> None:
+    """Refuses what is no RGB image of bytes, [H, W, 3]; `path` names it to the user."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(f"the image of {path} is {image.dtype} {list(image.shape)}; expected uint8 [H, W, 3].")
 
 
 def _header(data: bytes, name: str) -> Image.Image | None:

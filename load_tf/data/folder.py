@@ -6,10 +6,11 @@ from pathlib import Path
 
 from load_tf.data import label_maps, split_folders
 from load_tf.data.colours import VOID_COLOUR, Colour, qualitative_palette
-from load_tf.data.dataset import IGNORE_LABEL, SegmentationDataset
+from load_tf.data.dataset import IGNORE_LABEL, UNLABELLED_SPLIT, SegmentationDataset
 from load_tf.data.groups import Groups
 from load_tf.data.split_folders import SPLITS, Files
 from load_tf.data.text import read_lines, refuse_duplicates
+from load_tf.data.unlabelled import photos
 from load_tf.errors import UserError
 
 
@@ -28,6 +29,7 @@ def folder(
     image_suffix: str = "",
     void: int | None = None,
     label_map: Mapping[int, int] | str | None = None,
+    unlabelled: str | None = None,
 ) -> SegmentationDataset:
     """A data set that is a folder of images and masks.
 
@@ -63,6 +65,8 @@ def folder(
       label_map: the label of every number in grey and palette masks, e.g. {0: 0, 255: 1}; 255 is void. A number that it
         does not name is refused. "reduce_zero_label": 0 is void, 1 is the first class. "cityscapes": the 19 classes of
         its label ids.
+      unlabelled: a folder of photos without masks, in `data_dir` or anywhere: the split `unlabelled`, which a run uses
+        where no label is needed. Their ids begin with it. None: there are none.
 
     Raises:
       UserError: if the folder or the names of its classes are missing, or the colours or labels don't fit them. The
@@ -94,7 +98,10 @@ def folder(
         name or root.resolve().name,
         tuple(class_names),
         named or qualitative_palette(len(class_names)),
-        {split: functools.partial(files.open, split) for split in SPLITS if split != "test" or files.has(split)},
+        {
+            **{split: functools.partial(files.open, split) for split in SPLITS if split != "test" or files.has(split)},
+            **({UNLABELLED_SPLIT: functools.partial(photos, root / unlabelled, unlabelled)} if unlabelled else {}),
+        },
         groups,
     )
 

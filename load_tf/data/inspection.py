@@ -117,7 +117,11 @@ class _Found:
 
 
 def read_examples(
-    split: Split, num_classes: int, description: str, inspection: Inspection | None = None
+    split: Split,
+    num_classes: int,
+    description: str,
+    inspection: Inspection | None = None,
+    labelled: bool = True,
 ) -> Iterator[Example | None]:
     """Reads every example in parallel, with a progress bar; a signal need not wait for the end.
 
@@ -126,18 +130,22 @@ def read_examples(
       num_classes: K.
       description: of the split, for the progress bar.
       inspection: takes up what is found.
+      labelled: whether there are labels to check.
 
     Yields:
       The examples in order, None for a faulty one.
     """
-    from load_tf.data.decoding import check_example  # takes TensorFlow, drawing a hold-out doesn't
+    from load_tf.data.decoding import check_example, check_image  # takes TensorFlow, drawing a hold-out doesn't
 
     ids = split.ids
 
     def read(index: int) -> _Found:
         try:
             example = Example(*split[index])
-            check_example(example, num_classes, ids[index])
+            if labelled:
+                check_example(example, num_classes, ids[index])
+            else:
+                check_image(example.image, ids[index])
             if example.id != ids[index]:
                 raise UserError(f"example {index} has the id {example.id!r}, but the split says {ids[index]!r}.")
         except UserError as error:

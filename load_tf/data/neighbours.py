@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from load_tf.data.dataset import UNLABELLED_SPLIT
 from load_tf.data.groups import Group
 from load_tf.data.text import listing
 
@@ -110,9 +111,15 @@ def copies(parts: Mapping[str, Part]) -> list[str]:
 
 
 def _two_by_two(parts: Mapping[str, Part]) -> Iterator[tuple[str, str]]:
-    """Every two parts that have images, and none of one id."""
-    for one, other in itertools.combinations((name for name, part in parts.items() if part.ids), 2):
-        if not set(parts[one].ids) & set(parts[other].ids):
+    """Every two parts that have images, and none of one id; what is trained on, without labels too, first.
+
+    Not the labelled and the unlabelled images that are trained on: nothing is scored on either.
+    """
+    first = next(iter(parts), None)
+    rank = {first: 0, UNLABELLED_SPLIT: 1}
+    names = sorted((name for name, part in parts.items() if part.ids), key=lambda name: rank.get(name, 2))
+    for one, other in itertools.combinations(names, 2):
+        if other != UNLABELLED_SPLIT and not set(parts[one].ids) & set(parts[other].ids):
             yield one, other
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from load_tf.data.dataset import Example, ExampleList, Grouped, Split
+from load_tf.data.dataset import UNLABELLED_SPLIT, Example, ExampleList, Grouped, Split
 from load_tf.data.groups import Groups, as_groups
+from load_tf.data.unlabelled import as_unlabelled
 from load_tf.errors import UserError
 
 
@@ -37,23 +38,26 @@ def as_split(pairs: Any, name: str) -> Split:
     return split
 
 
-def as_splits(training: Any, validation: Any, groups: Any = None) -> dict[str, Split]:
-    """The splits `train` and `validation`, and what their images belong to.
+def as_splits(training: Any, validation: Any, groups: Any = None, unlabelled: Any = None) -> dict[str, Split]:
+    """The splits `train` and `validation`, what their images belong to, and `unlabelled` if there are such images.
 
     Args:
       training: as `as_split` takes it.
       validation: likewise.
       groups: as `load_tf.data.groups.as_groups` takes them. Names by id, or in order, are of the validation images;
         anything else is looked up for the training images, too. None: what the splits bring.
+      unlabelled: images without labels, as `load_tf.data.unlabelled.as_unlabelled` takes them; None: there are none.
 
     Raises:
       UserError: if they are no pairs, an image has no group, or there are not as many names as images.
     """
     splits = {"train": as_split(training, "train"), "validation": as_split(validation, "validation")}
+    if unlabelled is not None:
+        splits[UNLABELLED_SPLIT] = as_unlabelled(unlabelled)
     if groups is None:
         return splits
     found = as_groups(groups, splits["validation"].ids, "validation")
-    told = splits if isinstance(groups, Groups | str | int) else ("validation",)
+    told = ("train", "validation") if isinstance(groups, Groups | str | int) else ("validation",)
     return splits | {name: Grouped(splits[name], found.labels(splits[name].ids)) for name in told}
 
 

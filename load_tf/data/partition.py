@@ -5,7 +5,7 @@ import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
-from load_tf.data.dataset import Grouped, Joined, SegmentationDataset, Split, Subset, groups_of
+from load_tf.data.dataset import Grouped, Joined, SegmentationDataset, Split, Subset, groups_of, unlabelled_source
 from load_tf.data.groups import Group, rows
 from load_tf.errors import UserError
 from load_tf.randomness import generator
@@ -113,7 +113,7 @@ def keyed_partition(
         f"{dataset.name} ({train} of {split} to train, the rest to validate)",
         dataset.class_names,
         dataset.colours,
-        {"train": lambda: parts()[0], "validation": lambda: parts()[1]},
+        {"train": lambda: parts()[0], "validation": lambda: parts()[1], **unlabelled_source(dataset)},
         dataset.groups,
     )
 

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from load_tf.data import neighbours, notes
-from load_tf.data.dataset import Example, ExampleList, SegmentationDataset, Split, Subset, groups_of, notes_of
+from load_tf.data.dataset import (
+    UNLABELLED_SPLIT,
+    Example,
+    ExampleList,
+    SegmentationDataset,
+    Split,
+    Subset,
+    groups_of,
+    notes_of,
+)
 from load_tf.data.faults import by_cause
 from load_tf.data.inspection import Inspection, read_examples
 from load_tf.data.partition import draw
@@ -55,6 +64,7 @@ def _read(
     max_bytes: int,
     class_names: tuple[str, ...],
     trained_on: bool = False,
+    labelled: bool = True,
 ) -> Prepared:
     """The prepared split, and what was found in it."""
     refuse_duplicates(split.ids, description)
@@ -62,7 +72,7 @@ def _read(
     kept: list[Example] | None = []
     size = 0
     inspection = Inspection.empty(description, split.ids)
-    for example in read_examples(split, num_classes, description, inspection):
+    for example in read_examples(split, num_classes, description, inspection, labelled):
         if example is None:
             kept = None
         elif kept is not None:
@@ -74,7 +84,7 @@ def _read(
         inspection.faults += inspection.one_class(class_names)
     if inspection.faults:
         raise UserError(_report(inspection.faults, len(split), description), inspection.faults)
-    for suspicion in inspection.suspicions(class_names) if class_names else ():
+    for suspicion in inspection.suspicions(class_names) if class_names and labelled else ():
         print(f"load_tf: worth a look: {suspicion}.", file=sys.stderr)
     return Prepared(split if kept is None else ExampleList(kept, groups_of(split)), inspection)
 
@@ -111,6 +121,7 @@ def read_all(dataset: SegmentationDataset, names: Sequence[str], drawn: str | No
                 KEPT_BYTES,
                 dataset.class_names,
                 trained_on=name == names[0],
+                labelled=name != UNLABELLED_SPLIT,
             )
             found = splits[name].found
             parts[name] = neighbours.Part(found.ids, found.signatures, groups_of(split), tuple(found.digests))

@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from load_tf.data.colours import voc_palette
-from load_tf.data.dataset import Example, SegmentationDataset, Split
+from load_tf.data.dataset import UNLABELLED_SPLIT, Example, SegmentationDataset, Split
 from load_tf.data.files import IMAGE_EXTENSIONS, FilePair, ImageFiles, find_files, list_files, pair_files
 from load_tf.data.records import RecordExamples, prepare_builder, quiet
 from load_tf.data.text import listing, read_bytes, read_lines, refuse_duplicates
+from load_tf.data.unlabelled import listed_photos
 from load_tf.errors import UserError
 
 CLASS_NAMES = (
@@ -108,7 +109,10 @@ def _listed(path: Path) -> list[str]:
 
 
 def voc(
-    data_dir: str | None = None, augmented_dir: str | None = None, prepared_dir: str | None = None
+    data_dir: str | None = None,
+    augmented_dir: str | None = None,
+    prepared_dir: str | None = None,
+    unlabelled: str | None = None,
 ) -> SegmentationDataset:
     """PASCAL VOC 2012 segmentation, with the splits `train`, `validation` and `train_aug`.
 
@@ -121,6 +125,8 @@ def voc(
       augmented_dir: a `SegmentationClassAug` folder (Hariharan et al. 2011) for the split `train_aug`, 10,582 images
         with the official list; None looks in the VOC2012 folder.
       prepared_dir: where a download is kept; None is tensorflow-datasets' own folder, `~/tensorflow_datasets`.
+      unlabelled: a file that lists images of `data_dir`, one a line, which are the split `unlabelled`, whether they
+        have masks or not; none of them may be in the other splits of a run. None: there are none.
 
     Returns:
       The data set. Its `split(name)` raises UserError if the folder, the list or a file is missing, saying what was
@@ -128,6 +134,8 @@ def voc(
     """
     open_source = functools.partial(_open, data_dir, augmented_dir, prepared_dir)
     sources = {split: functools.partial(open_source, split) for split in _LISTS}
+    if unlabelled is not None:
+        sources[UNLABELLED_SPLIT] = functools.partial(_open_unlabelled, data_dir, unlabelled)
     return SegmentationDataset("voc_segmentation", CLASS_NAMES, COLOURS, sources)
 
 
@@ -164,6 +172,12 @@ def _open(data_dir: str | None, augmented_dir: str | None, prepared_dir: str | N
             "with trainaug.txt in or beside it."
         )
     return RecordExamples(builder, split, _FEATURES, len(CLASS_NAMES), ids[split])
+
+
+def _open_unlabelled(data_dir: str | None, path: str) -> Split:
+    if data_dir is None:
+        raise UserError(f"voc.unlabelled is {path!r}, but data_dir is None; expected an extracted VOC2012 folder.")
+    return listed_photos(path, list_files(voc_folder(data_dir).root / "JPEGImages", IMAGE_EXTENSIONS))
 
 
 @dataclasses.dataclass(eq=False)

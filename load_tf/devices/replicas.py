@@ -23,7 +23,7 @@ from load_tf.devices import workers
 T = TypeVar("T")
 Batch = dict[str, tf.Tensor]
 
-BATCH_WIDE = frozenset({"key", "rows", "pixels", "visible"})
+BATCH_WIDE = frozenset({"key", "rows", "pixels", "pixels_beside", "visible", "visible_beside"})
 """Entries of a batch that are of the whole of it, not one for each row."""
 
 

@@ -23,7 +23,7 @@ class LabelMapSet:
     """The label maps of one model.
 
     Attributes:
-      training: uint8 [N, G, G], of the images of D_t, in their order.
+      training: uint8 [N, G, G], of the images of D_t, in their order: first those with labels, then those without.
       holdout: uint8 [M, G, G], of the hold-out images, in their order.
       cycle: the cycle before which they were made.
     """
@@ -51,31 +51,64 @@ class Draw(NamedTuple):
     """bool [n]: mirrored left to right."""
     weight: np.ndarray
     """float32 [n]: of its loss; 1 on average."""
+    beside: np.ndarray | None = None
+    """int64 [n]: index into D_t of the image whose hidden points are hidden here, too; None: no other image's."""
 
 
-def draw_pairs(examples: int, sets: int, seed: int, *purpose: int | str) -> Draw:
+def draw_pairs(examples: int, sets: int, seed: int, *purpose: int | str, unlabelled: int = 0) -> Draw:
     """One epoch of pairs: every image once with its ground truth and once with the map of a set drawn by key.
 
     Both of a pair stand next to each other, so that an even batch holds whole pairs; both are flipped or neither is.
+    Images without labels have no ground truth to stand beside: with some, the fake map is one of an image drawn from
+    all, and what is hidden in either of a pair is hidden in both.
+
+    Args:
+      examples: images of D_t with labels.
+      sets: in the buffer.
+      seed: with `purpose` the key.
+      unlabelled: images of D_t without labels that may be drawn; they come behind the others.
     """
     random = generator(seed, "pairs", *purpose)
     order = random.permutation(examples)
     source = np.stack([np.full(examples, -1), random.integers(sets, size=examples)], axis=1)
     flip = random.random(examples) < 0.5
-    return Draw(np.repeat(order, 2), source.reshape(-1), np.repeat(flip, 2), np.ones(2 * examples, np.float32))
+    drawn = Draw(np.repeat(order, 2), source.reshape(-1), np.repeat(flip, 2), np.ones(2 * examples, np.float32))
+    if not unlabelled:
+        return drawn
+    faked = random.integers(examples + unlabelled, size=examples)
+    both = np.stack([order, faked], axis=1)
+    return drawn._replace(image=both.reshape(-1), beside=both[:, ::-1].reshape(-1))
 
 
-def draw_union(examples: int, sets: int, seed: int, *purpose: int | str) -> Draw:
-    """One epoch of the literal union `D_t + B`: every map of every set once, real and fake weighing the same in sum."""
+def draw_union(examples: int, sets: int, seed: int, *purpose: int | str, unlabelled: int = 0) -> Draw:
+    """One epoch of the literal union `D_t + B`: every map of every set once, real and fake weighing the same in sum.
+
+    The arguments are those of `draw_pairs`. With images without labels, every map has the hidden points of another
+    image beside its own: a real one those of any, a fake one those of one with labels.
+    """
     random = generator(seed, "union", *purpose)
-    order = random.permutation(examples * (sets + 1))
-    source = order // examples - 1
-    weight = np.where(source < 0, (sets + 1) / 2, (sets + 1) / (2 * sets))
-    return Draw(order % examples, source, random.random(len(order)) < 0.5, weight.astype(np.float32))
+    if not unlabelled:
+        order = random.permutation(examples * (sets + 1))
+        source = order // examples - 1
+        weight = np.where(source < 0, (sets + 1) / 2, (sets + 1) / (2 * sets))
+        return Draw(order % examples, source, random.random(len(order)) < 0.5, weight.astype(np.float32))
+    fakes = examples + unlabelled
+    order = random.permutation(examples + fakes * sets)
+    real = order < examples
+    source = np.where(real, -1, (order - examples) // fakes)
+    image = np.where(real, order, (order - examples) % fakes)
+    weight = np.where(real, len(order) / (2 * examples), len(order) / (2 * sets * fakes))
+    flip = random.random(len(order)) < 0.5
+    beside = np.where(real, *(random.integers(count, size=len(order)) for count in (fakes, examples)))
+    return Draw(image, source, flip, weight.astype(np.float32), beside)
 
 
 def mask_void(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Makes void what is void (or padding) in the ground truth: VOC outlines objects with it, and no model does."""
+    """Makes void what is void (or padding) in the ground truth: VOC outlines objects with it, and no model does.
+
+    The truth may be that of another image: beside the map of an image whose void nobody knows, a real map would be told
+    by its own.
+    """
     return np.where(truth == IGNORE_LABEL, np.uint8(IGNORE_LABEL), maps)
 
 
@@ -140,6 +173,8 @@ def batches(
         part = slice(start, start + batch_size)
         index, source, flip = draw.image[part], draw.source[part], draw.flip[part]
         images, truth = examples.images[index], examples.labels[index]
+        if draw.beside is not None:
+            truth = mask_void(truth, examples.labels[draw.beside[part]])
         maps = truth.copy()
         for number, one_set in enumerate(sets):
             chosen = source == number
@@ -197,13 +232,13 @@ def stream(
     return read_ahead(indices.map(load, num_parallel_calls=2, deterministic=True))
 
 
-def image_order(examples: int, seed: int, start: int, count: int) -> Iterator[int]:
+def image_order(examples: int, seed: int, start: int, count: int, purpose: str = "image order") -> Iterator[int]:
     """The images at places `start` to `start + count` of an endless stream that visits D_t epoch by epoch.
 
-    A pure function of (seed, place): going on after a restart needs no iterator state.
+    A pure function of (seed, purpose, place): going on after a restart needs no iterator state.
     """
     for place in range(start, start + count):
         epoch, offset = divmod(place, examples)
         if offset == 0 or place == start:
-            order = generator(seed, "image order", epoch).permutation(examples)
+            order = generator(seed, purpose, epoch).permutation(examples)
         yield int(order[offset])

@@ -69,6 +69,8 @@ def _while_there_is_memory(items: Iterable[Any], name: str, limit: float) -> Ite
         if isinstance(item, tuple | list) and len(item) > 1:
             # As they are kept: the image as it comes, the label map in bytes.
             taken += np.asarray(item[0]).nbytes + math.prod(np.shape(item[1]))
+        elif hasattr(item, "shape"):
+            taken += np.asarray(item).nbytes
         if taken > limit:
             raise UserError(
                 f"the {name} data gave {count} images without coming to an end, which is all that fits into the "

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 
-from load_tf.data.dataset import Joined, Split, Subset
+from load_tf.data.dataset import UNLABELLED_SPLIT, Joined, Split, Subset
 from load_tf.data.fingerprint import Fingerprint
 from load_tf.data.inspection import Inspection, larger_than
 from load_tf.data.preparation import draw_holdout, read_all
@@ -27,6 +27,8 @@ class Data:
     """Which of the validation images are the hold-out."""
     fingerprint: Fingerprint
     """Of all of them."""
+    unlabelled: Split | None = None
+    """Images of D_t without labels; None: there are none."""
 
 
 def read_data(plan: Plan) -> Data:
@@ -38,12 +40,22 @@ def read_data(plan: Plan) -> Data:
     experiment = plan.experiment
     dataset = experiment.dataset
     names = [experiment.training_split, experiment.validation_split]
+    if UNLABELLED_SPLIT in names:
+        raise UserError(
+            f"experiment.training_split and validation_split are {names[0]!r} and {names[1]!r}; expected splits with "
+            "labels."
+        )
     if experiment.holdout_split is not None:
         names.append(experiment.holdout_split)
+    if UNLABELLED_SPLIT in dataset.sources:
+        names.append(UNLABELLED_SPLIT)
     drawn = experiment.validation_split if experiment.holdout_split is None else None
     read = read_all(dataset, tuple(names), drawn)
     training, validation = read[experiment.training_split], read[experiment.validation_split]
     inspected = {"training": training.found, "validation": validation.found}
+    unlabelled = read.get(UNLABELLED_SPLIT)
+    if unlabelled is not None:
+        inspected["unlabelled"] = unlabelled.found
     if experiment.holdout_split is not None:
         chosen = read[experiment.holdout_split]
         inspected["hold-out"] = chosen.found
@@ -59,13 +71,18 @@ def read_data(plan: Plan) -> Data:
         places = {identity: i for i, identity in enumerate(validation.split.ids)}
         indices = tuple(places[identity] for identity in ids)
         holdout = Subset(validation.split, indices)
-    _refuse_larger(plan, training.found, found, ids, validation.found)
+    _refuse_larger(plan, training.found, found, ids, validation.found, unlabelled and unlabelled.found)
     fingerprint = Fingerprint.of(inspected, ids, dataset.class_names)
-    return Data(training.split, whole, holdout, indices, fingerprint)
+    return Data(training.split, whole, holdout, indices, fingerprint, unlabelled and unlabelled.split)
 
 
 def _refuse_larger(
-    plan: Plan, training: Inspection, holdout: Inspection, holdout_ids: tuple[str, ...], validation: Inspection
+    plan: Plan,
+    training: Inspection,
+    holdout: Inspection,
+    holdout_ids: tuple[str, ...],
+    validation: Inspection,
+    unlabelled: Inspection | None,
 ) -> None:
     """Refuses images that the game or the network would refuse only after stage 1.
 
@@ -76,6 +93,8 @@ def _refuse_larger(
         "training": (training, set(training.ids)),
         "hold-out": (holdout, set(holdout_ids)),
     }
+    if unlabelled is not None:
+        parts["unlabelled"] = unlabelled, set(unlabelled.ids)
     limit = plan.segmentor.largest
     if limit is not None:
         parts["validation"] = (validation, set(validation.ids) - set(holdout_ids))

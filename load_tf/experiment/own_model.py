@@ -15,7 +15,7 @@ import tensorflow as tf
 from load_tf import surroundings
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.colours import qualitative_palette
-from load_tf.data.dataset import SegmentationDataset, Split, groups_of
+from load_tf.data.dataset import UNLABELLED_SPLIT, SegmentationDataset, Split, groups_of
 from load_tf.data.groups import in_words
 from load_tf.data.pairs import as_splits
 from load_tf.devices import keras_settings
@@ -65,6 +65,7 @@ def run(
     validation: Any,
     *,
     run_dir: str | Path,
+    unlabelled: Any = None,
     class_names: Sequence[str] | None = None,
     colours: Sequence[tuple[int, int, int]] | None = None,
     pretrained: bool = True,
@@ -101,6 +102,8 @@ def run(
       training: images LoAd plays on, as `load_tf.data.pairs.as_split` takes them: (image uint8, label) pairs.
       validation: as `training`; the hold-out, which chooses the model, is drawn from them, the rest stays untouched.
       run_dir: the run's folder; a new one, or that of the same call.
+      unlabelled: images without labels to train on, too, where no label is needed: the path of a folder of photos, or
+        uint8 [H, W, 3] images as `load_tf.data.unlabelled.as_unlabelled` takes them. None: there are none.
       class_names: K names; None: "class 0", "class 1" and so on.
       colours: K RGB triples; None: a palette whose first twenty colours are told apart at a glance.
       pretrained: False to train the model by cross-entropy first (stage 1).
@@ -133,7 +136,8 @@ def run(
     Raises:
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
     """
-    splits = as_splits(finite(training, "training"), finite(validation, "validation"), groups)
+    given = (finite(training, "training"), finite(validation, "validation"))
+    splits = as_splits(*given, groups, finite(unlabelled, UNLABELLED_SPLIT))
     segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
     a_third = max(1, min(500, len(splits["validation"]) // 3))
     players = Players(
@@ -152,16 +156,9 @@ def run(
     )
     runtime = Runtime(deterministic=deterministic)
     runtime.set_up()
-    plan = Plan(
-        settings,
-        runtime,
-        lookahead or Lookahead(),
-        fitted(stage_one or StageOne(), segmentor),
-        players,
-        segmentor,
-        Evaluation(),
-        tf.distribute.get_strategy(),
-    )
+    stage_one = fitted(stage_one or StageOne(), segmentor)
+    rest = (players, segmentor, Evaluation(), tf.distribute.get_strategy())
+    plan = Plan(settings, runtime, lookahead or Lookahead(), stage_one, *rest)
     config = _as_text(plan, splits)
     experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config, on_event)
     _put_result_back(segmentor.model, run_dir)

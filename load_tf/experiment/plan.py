@@ -72,16 +72,18 @@ class Plan:
         run: RunDirectory,
         listener: Hear = lambda event: None,
         watched: Split | None = None,
+        unlabelled: Split | None = None,
     ) -> AdversarialGame:
         """The game that the experiment's method plays, of the segmentor's present weights.
 
         Args:
-          training: D_t.
+          training: D_t, those of its images that have labels.
           holdout: the images that choose the model.
           evaluator: theirs.
           run: where the game commits to, and resumes from.
           listener: is told every event of the journal.
           watched: untouched images that are scored beside the hold-out and decide nothing.
+          unlabelled: images of D_t without labels; None: there are none.
         """
         experiment = self.experiment
         return AdversarialGame(
@@ -101,6 +103,7 @@ class Plan:
             listener=listener,
             watched=watched,
             stage_one=self.stage_one,
+            unlabelled=unlabelled,
         )
 
 

@@ -38,6 +38,7 @@ DATASETS = _named(
     "partition.keyed_partition",
     "cross_fit.cross_fit",
     "partition.held_blocks",
+    "unlabelled.few_labels",
 )
 SEGMENTORS = _named(
     "segmentors",
@@ -54,12 +55,15 @@ METHODS = _named(
     "untrained.UntrainedDiscriminator",
     "luc.LucEtAl",
     "hung.HungEtAl",
+    "hung.HungSemiSupervised",
     "baseline.Baseline",
     "cross_entropy_only.CrossEntropyOnly",
     "weight_averaging.EMA",
     "weight_averaging.SWA",
     "lookahead_optimizer.LookaheadOptimizer",
     "class_constants.ClassConstants",
+    "self_training.SelfTraining",
+    "mean_teacher.MeanTeacher",
 )
 PARAMETERS = (Lookahead, StageOne, Discriminator, DiscriminatorTraining, AdversarialTraining, Sampling, Evaluation)
 

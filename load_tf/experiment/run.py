@@ -72,11 +72,15 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
     judge = plan.experiment.method.discriminator_settings(plan.players.discriminator)
     if judge is not None:
         build.refuse_unusable(judge)
+        plan.players.discriminator_training.shows_unlabelled(judge)
     if plan.experiment.method.trains_variables:
         trained_variables(plan.segmentor.model, plan.players.adversarial)
     data = read_data(plan)
     hold_to(directory, data, plan)
-    counts = (len(split) for split in (data.training, data.holdout, data.validation))
+    unlabelled = len(data.unlabelled) if data.unlabelled is not None else 0
+    if unlabelled:
+        terminal.say(f"{len(data.training)} images with labels and {unlabelled} without are trained on.")
+    counts = (len(data.training) + unlabelled, len(data.holdout), len(data.validation))
     terminal.say(disk_use.sentence(plan, directory.path, *counts))
     log = TensorBoardLog(directory.path / "tensorboard" if team.is_chief else None, directory.journal())
     log.text("config", config)
@@ -116,7 +120,7 @@ def _play(
     """LoAd; at its end the game's start model is the result."""
     experiment = plan.experiment
     watched = draw_watched(data.validation, data.holdout_indices, experiment.watched_images, experiment.seed)
-    game = plan.game(data.training, data.holdout, holdout, directory, listen, watched)
+    game = plan.game(data.training, data.holdout, holdout, directory, listen, watched, data.unlabelled)
     plan.experiment.method.play(game, plan.lookahead, game.resume())
     return game
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from load_tf.algorithm.lookahead import State
-from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.data.dataset import IGNORE_LABEL, Joined, Split
 from load_tf.devices import workers
 from load_tf.devices.replicas import chunks, on_each_replica
 from load_tf.discriminator.buffer import LabelMapSet
@@ -23,8 +23,9 @@ class Aggregation:
     """The label maps of the buffer's models at the points of the discriminator's grid, beside the ground truth there.
 
     Attributes:
-      training_grid: ground truth and images of D_t on the grid.
+      training_grid: ground truth and images of D_t on the grid; behind the images with labels those without.
       holdout_grid: those of the hold-out.
+      labelled: how many images of D_t have labels.
       sets: the label maps by the name of their model; the first are those of the model that the updates begin with.
       changed: names in a commit whose arrays are not those of the last one.
     """
@@ -39,21 +40,26 @@ class Aggregation:
         grid: int,
         batch_size: int,
         strategy: tf.distribute.Strategy,
+        unlabelled: Split | None = None,
     ) -> None:
         """Reads the images.
 
         Args:
           evaluator: the hold-out's; its forward pass makes the maps.
-          training: D_t.
+          training: the images of D_t that have labels.
           holdout: the hold-out.
           crop: the padded height and width.
           grid: points along each axis.
           batch_size: images in a step.
           strategy: its replicas share the images.
+          unlabelled: the images of D_t that have none; None: there are none.
 
         Raises:
           UserError: naming an image that is larger than the crop.
         """
+        self.labelled = len(training)
+        if unlabelled is not None:
+            training = Joined(training, unlabelled)
         self._evaluator, self._training, self._holdout = evaluator, training, holdout
         self._crop, self._grid, self._batch_size = crop, grid, batch_size
         self._workers = workers.of(strategy)

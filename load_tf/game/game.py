@@ -82,13 +82,14 @@ class AdversarialGame:
         listener: Hear = lambda event: None,
         watched: Split | None = None,
         stage_one: StageOne = StageOne(),  # noqa: B008 - immutable
+        unlabelled: Split | None = None,
     ) -> None:
         """Builds all that plays, and reads the images on the discriminator's grid; nothing is trained yet.
 
         Args:
           segmentor: its present weights are the start model's.
           evaluator: the segmentor's, on the hold-out.
-          training: D_t.
+          training: D_t, those of its images that have labels.
           holdout: what decides.
           players: settings of the discriminator, of both trainings and of the sampling.
           method: what may change them, and makes the networks' trainers.
@@ -102,6 +103,7 @@ class AdversarialGame:
           listener: is told every event of the journal.
           watched: images that are scored as the hold-out is and decide nothing; None: there are none.
           stage_one: how the segmentor was, or would be, trained by cross-entropy.
+          unlabelled: images of D_t without labels; None: there are none.
 
         Raises:
           UserError: naming an image that is larger than the crop, or what the method or its trainer can't do here.
@@ -117,7 +119,7 @@ class AdversarialGame:
         grid, settings = players.discriminator.input_size, players.adversarial
         self.aggregation = Aggregation(
             *(evaluator, training, holdout),
-            crop=crop, grid=grid, batch_size=settings.batch_size, strategy=strategy,
+            crop=crop, grid=grid, batch_size=settings.batch_size, strategy=strategy, unlabelled=unlabelled,
         )  # fmt: skip
         with strategy.scope():
             self.discriminator = method.discriminator(players.discriminator, num_classes, seed)
@@ -126,13 +128,16 @@ class AdversarialGame:
         arena = Arena(
             *(segmentor, settings, players.sampling, crop, num_classes, strategy, evaluator.convention),
             *(training, evaluator, stage_one, updates),
+            unlabelled=unlabelled,
         )
         self.judge = self._make_judge(method, arena)
         if self.judge:
             arena = dataclasses.replace(arena, discriminator_trainer=self.judge.trainer)
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
         self.models = Models(segmentor, self.segmentor_trainer, method.averaging(settings), strategy)
-        self.images = Images(training, self.aggregation.training_grid, settings, crop=crop, seed=seed)
+        self.images = Images(
+            training, self.aggregation.training_grid, settings, crop=crop, seed=seed, unlabelled=unlabelled
+        )
         self.saving = Saving(self.models, self.judge, self.aggregation, self.watch)
         self.state, self.updates = State(), 0
         self._last_update: dict[str, Any] = {}

@@ -81,7 +81,10 @@ class Judge:
         reason = None
         while reason is None:
             began = time.monotonic()
-            drawn = draw(len(truth), len(maps), self._seed, cycle, progress.epoch)
+            drawn = draw(
+                *(aggregation.labelled, len(maps), self._seed, cycle, progress.epoch),
+                unlabelled=len(truth) - aggregation.labelled if self._shows_unlabelled else 0,
+            )
             self.trainer.train_dataset = batches(
                 truth, maps, drawn, settings.batch_size, self._seed, cycle, progress.epoch, place=place
             )
@@ -93,6 +96,11 @@ class Judge:
             reason = self._end_epoch(progress, measured, trained["loss"], book)
             book.time("discriminator", time.monotonic() - began, maps=len(drawn.image))
         self._end(progress, reason, book)
+
+    @property
+    def _shows_unlabelled(self) -> bool:
+        """Whether maps of images without labels are among its fakes."""
+        return self.settings.shows_unlabelled(self.trainer.discriminator.settings)
 
     def _begin(self, cycle: int) -> DiscriminatorProgress:
         """A new training, unless one before the same cycle has begun."""

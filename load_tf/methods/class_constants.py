@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
-from load_tf.data.dataset import Subset
+from load_tf.data.dataset import Split, Subset
 from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.errors import check, check_whole
 from load_tf.methods.method import Arena, Supervised, Trainer
@@ -59,6 +59,7 @@ class _Fit:
     needs_truth = False
     augmentation: StageOne | None = None
     trains_discriminator = False
+    beside: Split | None = None
     train_dataset: Any = None
     """Nothing is read of it."""
 

@@ -1,4 +1,4 @@
-"""Hung et al. 2018, "Adversarial Learning for Semi-Supervised Semantic Segmentation": its supervised part."""
+"""Hung et al. 2018, "Adversarial Learning for Semi-Supervised Semantic Segmentation": both parts."""
 
 import dataclasses
 import functools
@@ -15,10 +15,13 @@ from load_tf.methods.step_by_step import StepByStep
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.optimizers import NesterovL2, polynomial_decay
 from load_tf.training.segmentor import AdversarialTraining
+from load_tf.training.semi_supervised import SemiAdversarialTrainer
 from load_tf.training.step_by_step import StepByStepHybridTrainer
 
 
 class _Trainer(StepByStepHybridTrainer):
+    """With their optimizer."""
+
     def __init__(self, *arguments: Any, weight_decay: float, updates: int | None, **named: Any) -> None:
         self.weight_decay, self.updates = weight_decay, updates
         super().__init__(*arguments, **named)
@@ -26,6 +29,10 @@ class _Trainer(StepByStepHybridTrainer):
     def make_optimizer(self) -> keras.optimizers.SGD:
         rate = polynomial_decay(self.settings.learning_rate, self.updates)
         return NesterovL2(rate, self.settings.momentum, self.weight_decay, name="adversarial")
+
+
+class _SemiTrainer(_Trainer, SemiAdversarialTrainer):
+    pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +44,7 @@ class HungEtAl(StepByStep):
     update is a step of the discriminator, then one of the segmentor; the authors' program takes both gradients first.
 
     Not theirs: the segmentor, and that void is masked in the maps, not in the discriminator's verdicts. The
-    semi-supervised part needs images without labels. `Discriminator.alpha` and `input_size` are the experiment's.
+    semi-supervised part is `HungSemiSupervised`. `Discriminator.alpha` and `input_size` are the experiment's.
 
     Attributes:
       weight: of the adversarial term.
@@ -75,4 +82,48 @@ class HungEtAl(StepByStep):
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         make = functools.partial(_Trainer, weight=self.weight, weight_decay=self.weight_decay, updates=arena.updates)
+        return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)
+
+
+@dataclasses.dataclass(frozen=True)
+class HungSemiSupervised(HungEtAl):
+    """The whole of their loss, on labelled images and as many without labels in every update.
+
+    Of the latter the adversarial term has another weight, and where the discriminator takes their map for ground truth
+    it is believed: cross-entropy with its own labels.
+
+    Not theirs: that cross-entropy is at the points of the discriminator's grid and per visible point, not per believed
+    one; the images of both kinds come in two orders of their own. That the discriminator is shown maps of both kinds is
+    as in the authors' program.
+
+    Attributes:
+      weight_beside: of the adversarial term of images without labels.
+      weight_believed: of the cross-entropy with believed labels.
+      threshold: the least probability of ground truth that a believed place has.
+      begins: share of the run's updates before which nothing is believed; theirs are 5,000 of 20,000.
+    """
+
+    weight_beside: float = 0.001
+    weight_believed: float = 0.1
+    threshold: float = 0.2
+    begins: float = 0.25
+    title = "Hung et al., semi-supervised"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "weight_beside", "weight_believed", zero=True)
+        check(self, "threshold", "begins", allowed=lambda value: 0 <= value <= 1, expected="a number from 0 to 1")
+
+    def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
+        make = functools.partial(
+            _SemiTrainer,
+            weight=self.weight,
+            weight_decay=self.weight_decay,
+            updates=arena.updates,
+            beside=arena.needed_unlabelled(self.title),
+            weight_beside=self.weight_beside,
+            weight_believed=self.weight_believed,
+            threshold=self.threshold,
+            begins=round(self.begins * (arena.updates or 0)),
+        )
         return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)

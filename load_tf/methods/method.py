@@ -16,6 +16,7 @@ from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size
 from load_tf.discriminator.settings import Discriminator
+from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.segmentors.convention import Convention
 from load_tf.training.adversarial import AdversarialTrainer
@@ -37,6 +38,8 @@ class Trainer(Protocol):
     """Whose flip and shift they are to be given."""
     trains_discriminator: bool
     """Whether an update trains the discriminator, too."""
+    beside: Split | None
+    """Images of which every batch has as many behind its own: those without labels, or with made-up ones; or None."""
 
     def train(self, num_steps: tf.Tensor) -> dict[str, float | bool]:
         """Makes an iteration of so many updates; numbers for the journal by name, and whether all were `finite`."""
@@ -61,11 +64,12 @@ class Arena:
       num_classes: K.
       strategy: where the variables live.
       convention: the segmentor's.
-      training: D_t.
+      training: D_t, those of its images that have labels.
       evaluator: the hold-out's.
       stage_one: how the segmentor was, or would be, trained by cross-entropy.
       updates: of the whole run, which a learning rate may fall over; None where there is no budget.
       discriminator_trainer: what makes the discriminator's steps; None without one.
+      unlabelled: images without labels; None: there are none.
     """
 
     segmentor: keras.Model
@@ -80,6 +84,23 @@ class Arena:
     stage_one: StageOne
     updates: int | None
     discriminator_trainer: DiscriminatorTrainer | None = None
+    unlabelled: Split | None = None
+
+    def needed_unlabelled(self, method: str) -> Split:
+        """The images without labels.
+
+        Args:
+          method: what needs them, for the error.
+
+        Raises:
+          UserError: if there are none.
+        """
+        if self.unlabelled is None:
+            raise UserError(
+                f"{method} needs images without labels, and the data set has none; expected some, such as "
+                "folder.unlabelled = 'FOLDER'."
+            )
+        return self.unlabelled
 
     def adversary(
         self, make: Callable[..., AdversarialTrainer], discriminator: ConditionalDiscriminator | None

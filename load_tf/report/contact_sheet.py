@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from load_tf.data.colours import VOID_COLOUR
-from load_tf.data.dataset import Example
+from load_tf.data.dataset import UNLABELLED, Example
 
 TILE = 176
 """Pixels along the longer side of a picture."""
@@ -21,7 +21,8 @@ def draw(
     """Draws a contact sheet.
 
     Args:
-      examples: what to show, each with a caption; the image stands left, the image under its mask right of it.
+      examples: what to show, each with a caption; the image stands left, the image under its mask right of it, or as
+        it is where nobody has labelled it.
       class_names: K names.
       colours: K RGB triples in [0, 255].
 
@@ -42,6 +43,7 @@ def draw(
         top = _MARGIN + number // COLUMNS * cell[1]
         pen.text((left, top), caption.encode("ascii", "replace").decode(), fill="black")
         blend = example.image.astype(np.float32) * 0.35 + palette[example.label] * np.float32(0.65)
+        blend = np.where((example.label == UNLABELLED)[..., None], example.image, blend)
         for place, pixels in enumerate((example.image, blend.astype(np.uint8))):
             sheet.paste(_thumbnail(pixels), (left + place * (TILE + _MARGIN // 2), top + _CAPTION))
     entries = [*zip(class_names, map(tuple, colours), strict=True), ("void", VOID_COLOUR)]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.devices.replicas import Batch, Parts
-from load_tf.discriminator.buffer import image_order, stream
+from load_tf.discriminator.buffer import image_order, mask_void, stream
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
 from load_tf.discriminator.conditioning import BatchSlice, Sampling, logits_on_grid, sample_maps
 from load_tf.discriminator.grid import GridExamples, Size
@@ -89,22 +89,33 @@ class AdversarialTrainer(SegmentorTrainer):
         return on_grid, sample_maps(on_grid, self.sampling, batch["key"], place) * visible[..., None]
 
     def objective(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
         on_grid, maps = self.live_maps(logits, batch, self.parts)
         inputs = self.discriminator.inputs(batch["grid_images"], maps)
         real_logits = self.discriminator(inputs, training=False)
+        loss = self.share_of_batch(batch) * tf.reduce_mean(adversarial_loss(real_logits, self.saturating))
+        return loss, self.shares(on_grid, maps, real_logits, batch)
+
+    def shares(self, on_grid: tf.Tensor, maps: tf.Tensor, verdicts: tf.Tensor, batch: Batch) -> dict[str, tf.Tensor]:
+        """This part's share of what `measures` names.
+
+        Args:
+          on_grid: float32 [b, G, G, K], logits.
+          maps: likewise, what the discriminator is shown of them.
+          verdicts: [b, ...], its logits.
+          batch: the part.
+        """
+        visible = tf.cast(batch["labels"] != IGNORE_LABEL, tf.float32)
         best = tf.argmax(on_grid, -1, tf.int32)
 
         def share_of(differ: tf.Tensor) -> tf.Tensor:
             return tf.math.divide_no_nan(tf.reduce_sum(tf.cast(differ, tf.float32) * visible), batch["visible"])
 
-        share = self.share_of_batch(batch)
-        measures = {
+        fooled = tf.reduce_mean(tf.cast(per_map(verdicts) > 0, tf.float32))
+        return {
             "sampled_share": share_of(tf.argmax(maps, -1, tf.int32) != best),
             "changed_share": share_of(tf.cast(batch["start_maps"], tf.int32) != best),
-            "fooled_share": share * tf.reduce_mean(tf.cast(per_map(real_logits) > 0, tf.float32)),
+            "fooled_share": self.share_of_batch(batch) * fooled,
         }
-        return share * tf.reduce_mean(adversarial_loss(real_logits, self.saturating)), measures
 
 
 def adversarial_batches(
@@ -118,12 +129,15 @@ def adversarial_batches(
     start_maps: np.ndarray | None = None,
     with_truth: bool = False,
     augmentation: StageOne | None = None,
+    *,
+    labelled: int | None = None,
+    beside: Split | None = None,
 ) -> tf.data.Dataset:
     """The images of a run's updates `first_update` to `first_update + updates`, in the keyed order of D_t.
 
     Args:
       split: D_t.
-      examples: the same on the grid.
+      examples: the same on the grid, and behind them the images of `beside`.
       settings: the batch size.
       crop: the padded height and width.
       seed: of the order.
@@ -133,38 +147,61 @@ def adversarial_batches(
       with_truth: whether to add `truth`, for objectives with a pixel-wise term.
       augmentation: whose flip, shift and scale, keyed by the update, images and `truth` get; what is on the grid gets
         none, so it is for objectives that do not look there.
+      labelled: how many images of D_t, the first ones, have labels; None: all. Of another one what is hidden in a
+        labelled image, drawn by key, is hidden, too: maps without void would be known by that.
+      beside: images without labels, or with labels that were made up, of which every batch has as many behind its own,
+        in a keyed order of their own; the ground truth is then that of the others, `split`. None: there are none.
 
     Returns:
       Elements with `images` float32 [B, H, W, 3], padded to the crop, `grid_images` uint8 [B, G, G, 3], `labels` uint8
       [B, G, G] (only to mask void), `start_maps` uint8 [B, G, G], `key` int32 [2], of the Gumbel noise, and on request
-      `truth` uint8 [B, H, W], padded as the images.
+      `truth` uint8 [B, H, W], padded as the images. With `beside` there are 2 B rows, and `labelled` float32 [2 B], 1
+      where the image is of `split`.
     """
     batch_size, grid = settings.batch_size, examples.images.shape[1]
+    rows = batch_size if beside is None else 2 * batch_size
+    labelled = len(split) if labelled is None else labelled
     if start_maps is None:
         start_maps = examples.labels
 
-    def batch(update: int) -> tuple[np.ndarray, ...]:
-        index = np.fromiter(image_order(len(split), seed, update * batch_size, batch_size), np.int64)
+    def images_of(source: Split, index: np.ndarray, update: int, purpose: str) -> tuple[np.ndarray, np.ndarray]:
         drawn = None
         if augmentation is not None:
-            random = generator(seed, "augmentation", update)
+            random = generator(seed, purpose, update)
             drawn = draw_augmentation(random, batch_size, augmentation.flip, augmentation.shift, augmentation.scale)
-        images, truth = padded_batch(split, index, crop, drawn)
-        noise_key = key(seed, "gumbel", update)
-        on_grid = (examples.images[index], examples.labels[index], start_maps[index])
-        return images, *on_grid, noise_key, *((truth,) if with_truth else ())
+        return padded_batch(source, index, crop, drawn)
 
-    names = ("images", "grid_images", "labels", "start_maps", "key", "truth")
+    def batch(update: int) -> tuple[np.ndarray, ...]:
+        place = update * batch_size
+        index = np.fromiter(image_order(len(split), seed, place, batch_size), np.int64)
+        images, truth = images_of(split, index, update, "augmentation")
+        strange = index >= labelled
+        like = generator(seed, "hidden", update).integers(labelled, size=batch_size) if strange.any() else index
+        if beside is not None:
+            others = np.fromiter(image_order(len(beside), seed, place, batch_size, "order beside"), np.int64)
+            more = images_of(beside, others, update, "augmentation beside")
+            images, truth = (np.concatenate(pair) for pair in zip((images, truth), more, strict=True))
+            # As many: each hides what the one in front of it hides.
+            like, strange = np.tile(index, 2), np.arange(rows) >= batch_size
+            index = np.concatenate([index, len(split) + others])
+        labels = examples.labels[index]
+        labels[strange] = mask_void(labels[strange], examples.labels[like[strange]])
+        found = (images, examples.images[index], labels, start_maps[index], key(seed, "gumbel", update))
+        return *found, *((truth,) if with_truth else ()), *(() if beside is None else (np.float32(~strange),))
+
+    more_names = [*(["truth"] if with_truth else []), *([] if beside is None else ["labelled"])]
+    names = ["images", "grid_images", "labels", "start_maps", "key", *more_names]
     specification = (
-        tf.TensorSpec([batch_size, *crop, 3], tf.float32),
-        tf.TensorSpec([batch_size, grid, grid, 3], tf.uint8),
-        tf.TensorSpec([batch_size, grid, grid], tf.uint8),
-        tf.TensorSpec([batch_size, grid, grid], tf.uint8),
+        tf.TensorSpec([rows, *crop, 3], tf.float32),
+        tf.TensorSpec([rows, grid, grid, 3], tf.uint8),
+        tf.TensorSpec([rows, grid, grid], tf.uint8),
+        tf.TensorSpec([rows, grid, grid], tf.uint8),
         tf.TensorSpec([2], tf.int32),
-        *([tf.TensorSpec([batch_size, *crop], tf.uint8)] if with_truth else []),
+        *([tf.TensorSpec([rows, *crop], tf.uint8)] if with_truth else []),
+        *([] if beside is None else [tf.TensorSpec([rows], tf.float32)]),
     )
     return stream(batch, range(first_update, first_update + updates), specification).map(
-        lambda *values: dict(zip(names, values, strict=False))
+        lambda *values: dict(zip(names, values, strict=True))
     )
 
 

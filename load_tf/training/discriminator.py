@@ -15,7 +15,8 @@ from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
 from load_tf.discriminator.conditioning import BatchSlice, one_hot, with_noise
-from load_tf.errors import check, check_choice, check_number, check_whole
+from load_tf.discriminator.settings import Discriminator
+from load_tf.errors import UserError, check, check_choice, check_number, check_whole
 from load_tf.training.optimizers import apply_scaled
 
 
@@ -46,6 +47,9 @@ class DiscriminatorTraining:
         (`load_tf.training.direction`), 2 or more; 0: it is not measured. Each costs a step of the segmentor.
       noise: share of the points of every map, real or fake, whose class is drawn at random in the discriminator's
         training (instance noise, Sønderby et al. 2017), in [0, 1). What it is asked about stays as it is.
+      unlabelled_fakes: whether generated maps of images without labels are among its fakes, where D_t has such images.
+        None: where it sees label maps alone. One that sees the image can learn which images have labels, and from
+        whose camera they are, in place of what a right map is (docs/own_data.md).
     """
 
     batch_size: int = 16
@@ -61,6 +65,7 @@ class DiscriminatorTraining:
     keep_weights: bool = True
     agreement_batches: int = 4
     noise: float = 0.0
+    unlabelled_fakes: bool | None = None
 
     def __post_init__(self) -> None:
         check_choice(self, "optimizer", "adagrad", "adam")
@@ -90,6 +95,21 @@ class DiscriminatorTraining:
         return keras.optimizers.Adagrad(
             self.learning_rate, initial_accumulator_value=self.initial_accumulator, name="discriminator"
         )
+
+    def shows_unlabelled(self, discriminator: Discriminator) -> bool:
+        """Whether maps of images without labels are among the fakes of a discriminator.
+
+        Raises:
+          UserError: if they are to be, and it is asked where a map is right, which nobody knows of them.
+        """
+        if discriminator.asks != "real":
+            if self.unlabelled_fakes:
+                raise UserError(
+                    "DiscriminatorTraining.unlabelled_fakes is True, but Discriminator.asks is "
+                    f"{discriminator.asks!r}, which takes ground truth; expected None or False."
+                )
+            return False
+        return discriminator.sees == "masks" if self.unlabelled_fakes is None else self.unlabelled_fakes
 
     def badness(self, measured: dict[str, float]) -> tuple[bool, float, float]:
         """What the best epoch has the least of: first of all it must be accurate enough.

@@ -12,6 +12,7 @@ import keras
 import orbit
 import tensorflow as tf
 
+from load_tf.data.dataset import Split
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, take_global_gradients
 from load_tf.discriminator.grid import Size
@@ -111,6 +112,9 @@ class SegmentorTrainer(orbit.StandardTrainer):
 
     trains_discriminator: bool = False
     """Whether an update trains the discriminator, too."""
+
+    beside: Split | None = None
+    """Images without labels, or with made-up ones, of which every batch has as many behind its own; None: none."""
 
     def __init__(
         self,

@@ -114,11 +114,16 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, convention: Convention =
     Returns:
       float32 scalar, the sum over all pixels that are not void; `pixels_seen` says how many these are.
     """
+    return tf.reduce_sum(pixel_losses(logits, labels, convention))
+
+
+def pixel_losses(logits: tf.Tensor, labels: tf.Tensor, convention: Convention = OFFICIAL) -> tf.Tensor:
+    """What `cross_entropy` adds up: float32 [B, H, W], 0 where void."""
     visible = labels != IGNORE_LABEL
     targets = tf.where(visible, tf.cast(labels, tf.int32), 0)
     upsampled = upsample(logits, tf.shape(labels)[1:], convention)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, upsampled)
-    return tf.reduce_sum(losses * tf.cast(visible, tf.float32))
+    return losses * tf.cast(visible, tf.float32)
 
 
 def pixels_seen(labels: tf.Tensor) -> tf.Tensor:

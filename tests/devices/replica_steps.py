@@ -4,7 +4,8 @@ python -m tests.devices.replica_steps OUT.npz NAME=DEVICES[/ACCUMULATE[/NETWORK]
 
 DEVICES: how many logical CPU devices; 0 is one device without a strategy, "w" the workers of TF_CONFIG. NAME begins the
 arrays' names. NETWORK "mobilenet": the paper's discriminator in its own training, and nothing else; in float64, since
-its 27 batch norms over few values make percents of float32's rounding, with one replica as with several.
+its 27 batch norms over few values make percents of float32's rounding, with one replica as with several. "beside": the
+methods that take images without labels, and nothing else.
 """
 
 import os
@@ -32,6 +33,7 @@ from load_tf.training.adversarial import AdversarialTrainer, map_maker
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.lookahead_optimizer import LookaheadOptimizerTrainer
 from load_tf.training.segmentor import AdversarialTraining
+from load_tf.training.semi_supervised import MeanTeacherTrainer, SemiAdversarialTrainer
 from load_tf.training.stage_one import CrossEntropyTrainer, StageOne
 from load_tf.training.step_by_step import StepByStepHybridTrainer
 from load_tf.training.supervised import HybridTrainer, SupervisedTrainer
@@ -57,6 +59,17 @@ def batch(rows: int) -> dict[str, tf.Tensor]:
         "start_maps": tf.constant(random.integers(0, K, (rows, GRID, GRID), np.uint8)),
         "key": tf.constant([3, 4]),
     }
+
+
+def beside(rows: int) -> dict[str, tf.Tensor]:
+    """A batch whose second half has no labels; `rows` is even."""
+    found = batch(rows)
+    labelled = tf.constant([1.0] * (rows // 2) + [0.0] * (rows // 2))
+    strange = (labelled == 0)[:, None, None]
+    hidden = {
+        name: tf.where(strange & (found[name] != 255), np.uint8(254), found[name]) for name in ("truth", "labels")
+    }
+    return {**found, **hidden, "labelled": labelled}
 
 
 def judged(rows: int) -> dict[str, tf.Tensor]:
@@ -128,6 +141,9 @@ def trainers(strategy: tf.distribute.Strategy, accumulate: int, network: str) ->
             judge.variables,
         )
         return
+    if network == "beside":
+        yield from besides(strategy, settings, sampling)
+        return
     for kind in ("small", "convolutional"):
         with strategy.scope():
             model, judge = segmentor(), discriminator(kind)
@@ -168,6 +184,31 @@ def trainers(strategy: tf.distribute.Strategy, accumulate: int, network: str) ->
             judge = discriminator(kind)
         one = DiscriminatorTrainer(judge, DiscriminatorTraining(optimizer=optimizer), K, strategy)
         yield f"discriminator/{kind}/{rows}", one, judged(rows), judge.variables
+
+
+def besides(
+    strategy: tf.distribute.Strategy, settings: AdversarialTraining, sampling: Sampling
+) -> Iterator[tuple[str, Any, dict, list]]:
+    """Those that take images without labels, as `trainers`; of 6 images the last 3 have none."""
+    nothing: Any = ()
+    with strategy.scope():
+        model = segmentor()
+    one = MeanTeacherTrainer(
+        *(model, settings, CROP, K, strategy), beside=nothing, weight=0.3, decay=0.5, jitter=0.2, noise=5.0
+    )
+    yield "mean teacher", one, {**beside(6), "undisturbed": beside(6)["images"]}, model.variables
+    with strategy.scope():
+        model, judge = segmentor(), discriminator("convolutional")
+    both = DiscriminatorTrainer(judge, DiscriminatorTraining(), K, strategy)
+    one = SemiAdversarialTrainer(
+        *(model, judge, settings, sampling, CROP, K, strategy), weight=0.3, discriminator_trainer=both,
+        beside=nothing, weight_beside=0.2, weight_believed=0.4, threshold=0.5, begins=0,
+    )  # fmt: skip
+    yield "semi-supervised", one, beside(6), [*model.variables, *judge.variables]
+    with strategy.scope():
+        model, judge = segmentor(), discriminator("convolutional")
+    one = AdversarialTrainer(model, judge, settings, sampling, CROP, K, strategy)
+    yield "adversarial", one, beside(6), model.variables
 
 
 def gradients_of(trainer: Any, one: dict[str, tf.Tensor]) -> np.ndarray:

@@ -24,11 +24,12 @@ def run(out: Path, *wanted: str, environment: dict[str, str] | None = None) -> "
     )
 
 
-def arrays(out: Path, process: "subprocess.Popen[str]") -> dict[str, np.ndarray]:
+def arrays(out: Path, process: "subprocess.Popen[str]", whole: bool = False) -> dict[str, np.ndarray]:
+    """What a process left, by name; `whole`: with what it was asked for as first part."""
     error = process.communicate(timeout=500)[1]
     assert process.returncode == 0, error
     with np.load(out) as found:
-        return {name.partition(":")[2]: found[name] for name in found}
+        return {name if whole else name.partition(":")[2]: found[name] for name in found}
 
 
 @pytest.fixture(name="one", scope="module")
@@ -68,6 +69,14 @@ def test_two_processes_compute_as_one(one: dict[str, np.ndarray], tmp_path: Path
     ]
     for out, process in zip(outs, processes, strict=True):
         assert_alike(one, arrays(out, process), 35)
+
+
+def test_images_without_labels_are_shared_alike(tmp_path: Path) -> None:
+    """Of 6 images the last 3 have none, so that two replicas have one kind each."""
+    both = arrays(tmp_path / "both.npz", run(tmp_path / "both.npz", "one=0/1/beside", "two=2/1/beside"), whole=True)
+    one, two = ({n.partition(":")[2]: v for n, v in both.items() if n.startswith(of)} for of in ("one:", "two:"))
+    assert_alike(one, two, 20)
+    assert 0 < one["semi-supervised/believed_share"] < 1
 
 
 @pytest.mark.slow

@@ -88,6 +88,27 @@ def test_a_run_goes_on_with_the_data_it_began_with(resume: Resume, root: Path) -
         resume(folder(str(root)))
 
 
+def test_images_without_labels_are_read_and_kept_as_they_were(resume: Resume, root: Path) -> None:
+    (root / "photos").mkdir()
+    for name in ("a", "b"):
+        (root / f"photos/{name}.png").write_bytes(bad_inputs.encoded(bad_inputs.image(7)))
+    with_photos = folder(str(root), unlabelled="photos")
+    data = read_data(plan(with_photos))
+    assert data.unlabelled is not None and data.unlabelled.ids == ("photos/a", "photos/b")
+    assert len(data.training) == 3 and read_data(plan(folder(str(root)))).unlabelled is None
+    with pytest.raises(UserError, match=r"^3 training and 1 hold-out and 2 unlabelled images are larger than the crop"):
+        read_data(plan(with_photos, (17, 33)))
+    for _ in range(2):
+        resume(with_photos)
+    (root / "photos/b.png").write_bytes(bad_inputs.encoded(bad_inputs.image(9)))
+    with pytest.raises(UserError, match=r"now there are 1 unlabelled images that are not the same \('photos/b'\)\."):
+        resume(with_photos)
+    with pytest.raises(UserError, match=r"now there are 2 unlabelled images fewer \('photos/a', 'photos/b'\)\."):
+        resume(folder(str(root)))
+    with pytest.raises(UserError, match=r"are 'unlabelled' and 'validation'; expected splits with labels"):
+        read_data(plan(with_photos, training_split="unlabelled"))
+
+
 def _more(root: Path) -> None:
     for kind, array in (("images", bad_inputs.image(9)), ("masks", bad_inputs.mask(9))):
         (root / kind / "x.png").write_bytes(bad_inputs.encoded(array))

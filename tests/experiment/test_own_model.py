@@ -273,6 +273,19 @@ def test_a_network_of_one_size_says_so_everywhere(tmp_path: Path, capsys: pytest
     assert "has 60 x 90 pixels (height x width); the model's network takes at most 48 x 64." in str(done.failures)
 
 
+def test_images_without_labels_go_into_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    for number, (image, _) in enumerate(pairs("validation")[:3]):
+        Image.fromarray(255 - image).save(tmp_path / f"photos/{number}.png")
+    judge = load_tf.Discriminator(alpha=0.1, input_size=32, architecture="convolutional", sees="masks")
+    options = {**SMALL, "discriminator": judge, "run_dir": tmp_path / "run", "pretrained": False}
+    result = load_tf.run(unet(), *both(), unlabelled=tmp_path / "photos", **options)
+    assert "6 images with labels and 3 without are trained on" in capsys.readouterr().out
+    assert result.summary["cycles"] == 2
+    with pytest.raises(UserError, match="holds a run of another config"):
+        load_tf.run(unet(), *both(), **options)
+
+
 def test_keras_hub_deeplab_runs(tmp_path: Path) -> None:
     import tensorflow as tf
 
