@@ -97,6 +97,7 @@ def _scores(
     epochs = [finite_or_nan(event["miou"]) for event in journal if event["event"] == "stage_one"]
     scores: dict[str, Any] = {
         **summary(*confusion, data.holdout_indices, groups=groups, seed=seed),
+        "trained_on": {"images": len(data.training), "unlabelled": len(data.unlabelled or ())},
         "neighbours": _neighbours(data, *confusion, grouped=groups is not None),
         "start": {"warning": unconverged(epochs, confusion[0])},
         "never_predicted": {

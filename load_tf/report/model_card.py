@@ -6,7 +6,7 @@ from typing import Any
 
 from load_tf.report.stored import Run, read
 from load_tf.report.verdict import doubts, scored
-from load_tf.report.words import interval, plain, signed
+from load_tf.report.words import interval, plain, signed, trained_on
 
 USE = """```python
 import tensorflow as tf
@@ -73,6 +73,7 @@ def _data(run: Run) -> str:
     settings: Mapping[str, Any] = run.summary.get("settings", {})
     said = {
         "data set": settings.get("dataset"),
+        "trained on": trained_on(run.summary),
         "evaluated split": settings.get("split"),
         "groups of images": run.summary.get("groups"),
         "void": settings.get("void"),

@@ -41,3 +41,12 @@ def plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {plain(item)}" for name, item in value.items()) or "none"
     return "–" if value is None else str(value)
+
+
+def trained_on(summary: Mapping[str, Any]) -> str | None:
+    """How many images a run was trained on; None of a run of a version that did not say."""
+    counts = summary.get("trained_on")
+    if counts is None:
+        return None
+    without = f", and {counts['unlabelled']} without labels" if counts["unlabelled"] else ""
+    return f"{counts['images']} images with labels{without}"

@@ -502,7 +502,9 @@ def test_the_model_card_says_what_the_model_knows_and_how_good_it_is(run_dir: Pa
         "looks": {"warnings": ["does not speak for the rest"]},
     }
     told["classes"] = {"a|b": SUMMARY["classes"]["ground"]}
+    told["trained_on"] = {"images": 26, "unlabelled": 183}
     (run_dir / "report/summary.json").write_text(json.dumps(told))
     text = model_card.card(run_dir)
     assert "**Warning**: far from converged" in text and "**Warning**: does not speak for the rest" in text
     assert "| 0 | a\\|b | 91.25 |" in text
+    assert "* trained on: 26 images with labels, and 183 without labels" in text

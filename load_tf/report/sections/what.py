@@ -4,7 +4,7 @@ from load_tf.report.endings import ending
 from load_tf.report.markup import Markup, tag
 from load_tf.report.stored import Run
 from load_tf.report.timeline import timeline
-from load_tf.report.words import duration, plain
+from load_tf.report.words import duration, plain, trained_on
 
 TITLE = "What was run"
 
@@ -18,6 +18,8 @@ def draw(run: Run) -> Markup:
     if settings.get("dataset") == "pairs":
         settings["dataset"] = "image and label pairs, given in Python"
     facts = [(name.replace("_", " "), plain(value)) for name, value in settings.items()]
+    if images := trained_on(run.summary):
+        facts.append(("trained on", images))
     ends: dict[str, int] = {}
     for cycle in walk.cycles:
         if cycle.end:
