@@ -18,6 +18,7 @@ from load_tf.data.dataset import (
     UNLABELLED_SPLIT,
     Example,
     ExampleList,
+    Joined,
     Listed,
     SegmentationDataset,
     Split,
@@ -216,7 +217,7 @@ def few_labels(
       labelled: how many of its images keep theirs, or nearly so with blocks.
       block: for video: labels are kept by whole blocks of so many consecutive images of a sequence (group of the data
         set), of every sequence its share; None: image by image.
-      keep_images: whether the others become the split `unlabelled`; False: they are gone.
+      keep_images: whether the others become the split `unlabelled`, before those it had; False: there is none.
       seed: of the draw; with another one other labels are kept.
 
     Returns:
@@ -235,17 +236,21 @@ def few_labels(
                 "images; expected fewer, so that some are left without labels."
             )
         kept, rest = _drawn(whole, labelled, block, seed)
-        return {split: Subset(whole, kept), UNLABELLED_SPLIT: Withheld(Subset(whole, rest))}
+        without: Split = Withheld(Subset(whole, rest))
+        if UNLABELLED_SPLIT in dataset.sources and keep_images:
+            without = Joined(without, dataset.split(UNLABELLED_SPLIT))
+        return {split: Subset(whole, kept), UNLABELLED_SPLIT: without}
 
     def part(name: str) -> Split:
         return parts()[name]
 
+    others = {name: source for name, source in dataset.sources.items() if name != UNLABELLED_SPLIT}
     new = (split, UNLABELLED_SPLIT) if keep_images else (split,)
     return SegmentationDataset(
         f"{dataset.name} ({labelled} labels of {split})",
         dataset.class_names,
         dataset.colours,
-        {**dataset.sources, **{name: functools.partial(part, name) for name in new}},
+        {**others, **{name: functools.partial(part, name) for name in new}},
         dataset.groups,
     )
 

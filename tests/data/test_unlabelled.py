@@ -160,6 +160,14 @@ def test_few_labels_keeps_so_many_and_hides_the_rest() -> None:
         few_labels(whole, labelled=20).split("train")
 
 
+def test_photos_that_were_there_come_behind_those_whose_labels_are_withheld(root: Path) -> None:
+    whole = folder(str(root), unlabelled="photos")
+    few = few_labels(whole, labelled=2)
+    assert len(few.split("unlabelled")) == len(whole.split("train")) - 2 + 3
+    assert few.split("unlabelled").ids[-3:] == whole.split("unlabelled").ids
+    assert "unlabelled" not in few_labels(whole, labelled=2, keep_images=False).sources
+
+
 def test_few_labels_of_a_video_are_whole_blocks_of_every_sequence() -> None:
     ids = [f"{sequence}_{frame:02d}" for sequence in "ab" for frame in range(20)]
     examples = [(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8), identity) for identity in ids]
