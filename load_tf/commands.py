@@ -30,6 +30,9 @@ def define_experiment_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Where the data set is; overrides the file's data_dir.")
     flags.DEFINE_string("checkpoint", None, "The segmentor's checkpoint; overrides the file's checkpoint.")
     flags.DEFINE_integer("seed", None, "Seed of every draw; overrides experiment.seed.")
+    flags.DEFINE_string(
+        "math", None, "float32 or bfloat16, which a run's looks at models are made in; overrides Runtime.math."
+    )
     flags.DEFINE_bool(
         "watch_preemption", False, "On Google Compute Engine: heed its notice that this machine is taken away."
     )

@@ -44,7 +44,7 @@ def bound_names() -> Iterator[str]:
         commands.define_experiment_flags()
     for file in config.shipped_gin_files():
         gin.clear_config()
-        for flag in ("gin_file", "gin_param", "data_dir", "checkpoint", "seed"):
+        for flag in ("gin_file", "gin_param", "data_dir", "checkpoint", "seed", "math"):
             flags.FLAGS[flag].unparse()
         commands.parse_flags(["load_tf", f"--gin_file={file}"])
         for name in re.findall(r"^([^\s#=]+) *=", config.parse_gin(), re.M):

@@ -71,7 +71,7 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     def call(*arguments: str, command: Callable[[], None] = main._main) -> str:
         gin.clear_config()
-        for name in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed"):
+        for name in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed", "math"):
             flags.FLAGS[name].unparse()
         capsys.readouterr()
         status = commands.execute(command, commands.parse_flags(["load_tf", *arguments]))

@@ -87,7 +87,7 @@ def parse(name: str, *arguments: str, over: tuple[str, ...] | None = None) -> st
     if "gin_file" not in flags.FLAGS:
         commands.define_experiment_flags()
     gin.clear_config()
-    for flag in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed"):
+    for flag in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed", "math"):
         flags.FLAGS[flag].unparse()
     below = BASE.get(name, ()) if over is None else over
     files = [f"--gin_file={file}" for file in (*below, name)]

@@ -97,7 +97,7 @@ def experiment_flags(monkeypatch: pytest.MonkeyPatch) -> flags.FlagValues:
     values = flags.FlagValues()
     for name in ("gin_file", "gin_param"):
         flags.DEFINE_multi_string(name, [], "", flag_values=values)
-    for name in ("data_dir", "checkpoint"):
+    for name in ("data_dir", "checkpoint", "math"):
         flags.DEFINE_string(name, None, "", flag_values=values)
     flags.DEFINE_integer("seed", None, "", flag_values=values)
     monkeypatch.setattr(commands, "FLAGS", values)

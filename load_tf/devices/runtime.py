@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from load_tf import surroundings
-from load_tf.devices import keras_settings, precision
+from load_tf.devices import keras_settings, precision, processor
 from load_tf.devices import strategies as devices
-from load_tf.errors import check_whole
+from load_tf.errors import check_choice, check_whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Runtime:
       devices: "auto", "one", "mirrored", "multi_worker", "tpu" or "tpu:NAME": see `load_tf.devices.strategies`.
       logical_devices: divides the CPU into so many devices, to try several without GPUs; 0: it stays one.
       precision: "float32", "mixed_bfloat16" or "mixed_float16": see `load_tf.devices.precision`.
+      math: "float32", or "bfloat16": the segmentor is evaluated in it wherever a run looks at models and aggregates
+        label maps, where the processor has instructions for it. Training and the scores of the tables stay in float32.
     """
 
     intra_op_threads: int = 0
@@ -34,10 +36,17 @@ class Runtime:
     devices: str = "auto"
     logical_devices: int = 0
     precision: str = "float32"
+    math: str = "float32"
 
     def __post_init__(self) -> None:
         # Below 0 TensorFlow would end the process, without an exception.
         check_whole(self, "intra_op_threads", least=0, expected="a whole number of at least 0")
+        check_choice(self, "math", "float32", "bfloat16")
+
+    @property
+    def looks_in_bfloat16(self) -> bool:
+        """Whether `math` asks for it and the processor has it."""
+        return self.math == "bfloat16" and processor.has_bfloat16()
 
     def start(self) -> tf.distribute.Strategy:
         """Sets up TensorFlow, the devices and the precision; must come before anything that runs on it.
@@ -77,6 +86,7 @@ class Runtime:
             "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
             "deterministic": self.deterministic,
             "precision": keras.config.dtype_policy().name,
+            "math": "bfloat16" if self.looks_in_bfloat16 else "float32",
             "keras_backend": keras.config.backend(),
             "floatx": keras.config.floatx(),
             "image_data_format": keras.config.image_data_format(),

@@ -66,6 +66,7 @@ class Evaluator:
         largest: labelling.Size | None = None,
         max_pixels: int = labelling.MAX_PIXELS,
         strategy: tf.distribute.Strategy | None = None,
+        bfloat16: bool = False,
     ) -> None:
         """Prepares the input pipeline; nothing is read yet.
 
@@ -82,6 +83,8 @@ class Evaluator:
           max_pixels: images with more pixels, height * width, are refused.
           strategy: where the model's variables live; None for the present one. Its workers and replicas share the
             images of `evaluate`, which all workers must call; `predictions` are a worker's own.
+          bfloat16: make the logits in it (`load_tf.segmentors.folding`), which some processors do in half the time and
+            less; a label in a few hundred is another one then.
 
         Raises:
           UserError: if the convention doesn't allow the crop or another number is not positive.
@@ -95,7 +98,7 @@ class Evaluator:
             raise UserError(f"batch_size is {batch_size}, max_pixels {max_pixels}; expected at least 1 of each.")
         strategy = strategy or tf.distribute.get_strategy()
         with strategy.scope():
-            self.forward = forward(model)
+            self.forward = forward(model, bfloat16=bfloat16)
         """The model's forward pass; to be refreshed where it is called from elsewhere."""
         self._crop = crop
         self._largest = largest

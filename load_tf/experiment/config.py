@@ -49,6 +49,8 @@ def parse_gin() -> str:
             bindings.append(f"{name} = {_absolute(value)!r}")
     if commands.FLAGS.seed is not None:
         bindings.append(f"experiment.seed = {commands.FLAGS.seed}")
+    if commands.FLAGS.math is not None:
+        bindings.append(f"Runtime.math = {commands.FLAGS.math!r}")
     import gin
 
     from load_tf.experiment import registry  # noqa: F401 - registers every configurable; gin locks when it parses

@@ -44,7 +44,9 @@ class Plan:
     parameters: str | None = None
     """Every parameter as text, where no gin file gave them; None: gin knows."""
 
-    def evaluator(self, split: Split, model: Callable[..., tf.Tensor] | None = None) -> Evaluator:
+    def evaluator(
+        self, split: Split, model: Callable[..., tf.Tensor] | None = None, bfloat16: bool = False
+    ) -> Evaluator:
         """What scores the segmentor, or a model made of it, on a split, by the segmentor's convention."""
         experiment = self.experiment
         return Evaluator(
@@ -56,13 +58,18 @@ class Plan:
             convention=self.segmentor.convention,
             largest=self.segmentor.largest,
             strategy=self.strategy,
+            bfloat16=bfloat16,
         )
 
-    def table_evaluator(self, split: Split) -> Evaluator:
-        """What the tables are made with: several scales and mirrored images, where `Evaluation` asks for them."""
+    def looking_evaluator(self, split: Split) -> Evaluator:
+        """What looks at models while a run goes on, in the arithmetic of `Runtime.math`."""
+        return self.evaluator(split, bfloat16=self.runtime.looks_in_bfloat16)
+
+    def table_evaluator(self, split: Split, bfloat16: bool = False) -> Evaluator:
+        """What tables are made with: several scales and mirrored images where `Evaluation` asks so, and float32."""
         segmentor = self.segmentor
         model = self.evaluation.wrap(segmentor.model, self.experiment.crop, segmentor.convention, segmentor.largest)
-        return self.evaluator(split, model)
+        return self.evaluator(split, model, bfloat16)
 
     def game(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from load_tf.devices import workers
+from load_tf.devices import processor, workers
 from load_tf.discriminator import build
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -77,6 +77,9 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
         trained_variables(plan.segmentor.model, plan.players.adversarial)
     data = read_data(plan)
     hold_to(directory, data, plan)
+    if plan.runtime.math != "float32":
+        how = "in bfloat16" if plan.runtime.looks_in_bfloat16 else f"in float32: {processor.LACKS}"
+        terminal.say(f"Runtime.math is {plan.runtime.math!r}: models are looked at {how}.")
     unlabelled = len(data.unlabelled) if data.unlabelled is not None else 0
     if unlabelled:
         terminal.say(f"{len(data.training)} images with labels and {unlabelled} without are trained on.")
@@ -100,7 +103,7 @@ def train(
       directory: where it commits to, and goes on from.
       listen: is told every event of the journal.
     """
-    holdout = plan.evaluator(data.holdout)
+    holdout = plan.looking_evaluator(data.holdout)
     if directory.state.get("phase") == "done":
         arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from load_tf.data.preparation import prepare
-from load_tf.devices import workers
+from load_tf.devices import processor, workers
 from load_tf.errors import UserError
 from load_tf.evaluation import where
 from load_tf.evaluation.table import Table, over_groups, summary, table1
@@ -149,8 +149,11 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
         experiment.dataset.num_classes,
         f"{experiment.dataset.name} {experiment.validation_split}",
     )
+    bfloat16 = plan.runtime.looks_in_bfloat16
+    if plan.runtime.math != "float32" and not bfloat16:
+        print(f"Runtime.math is {plan.runtime.math!r}, but it is float32 here: {processor.LACKS}.")
     with team.watched():
-        baseline, shapes = plan.table_evaluator(split).evaluate_shapes("evaluate")
+        baseline, shapes = plan.table_evaluator(split, bfloat16).evaluate_shapes("evaluate")
     if not team.is_chief:
         return
     table = table1(experiment.dataset.class_names, baseline)
@@ -160,7 +163,8 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
     if found is not None:
         scores["where"] = found
         print(where.text(found))
-    for name, value in settings(plan).items():
+    chosen = settings(plan) | ({"math": "bfloat16"} if bfloat16 else {})
+    for name, value in chosen.items():
         print(f"{name:>15}: {value}")
     for warning in warnings(plan):
         print(f"{'warning':>15}: {warning}")
@@ -168,7 +172,7 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
         for name, content in (
             ("table1.csv", table.csv()),
             ("table1.md", table.markdown()),
-            ("summary.json", json.dumps({**scores, "settings": settings(plan)}, indent=1) + "\n"),
+            ("summary.json", json.dumps({**scores, "settings": chosen}, indent=1) + "\n"),
         ):
             try:
                 write_atomically(report_folder / name, content.encode())

@@ -12,6 +12,7 @@ from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.randomness import generator
+from load_tf.segmentors.folding import last_layer_with_weights
 
 LARGEST_RATIO = 10.0
 """A class that is predicted more than ten times too rarely, or not at all, is raised as if it were ten times."""
@@ -58,7 +59,7 @@ def logits_bias(model: keras.Model, size: Size) -> keras.Variable:
     Raises:
       UserError: if there is none, or what is behind it is not just a resizing.
     """
-    layer = _last_layer_with_weights(model)
+    layer = last_layer_with_weights(model)
     bias = getattr(layer, "bias", None)
     if layer is None or bias is None or tuple(bias.shape) != (model.output_shape[-1],):
         name = "no layer with weights" if layer is None else f"{layer.name!r} without such a bias"
@@ -72,20 +73,6 @@ def logits_bias(model: keras.Model, size: Size) -> keras.Variable:
             "without an activation, behind its last layer with weights."
         )
     return bias
-
-
-def _last_layer_with_weights(model: keras.Model) -> keras.Layer | None:
-    """Back from the output, along first inputs, into nested models."""
-    tensor = model.outputs[0] if getattr(model, "outputs", None) else None
-    while tensor is not None:
-        layer, node, _ = tensor._keras_history
-        if isinstance(layer, keras.Model):
-            return _last_layer_with_weights(layer)
-        if getattr(layer, "weights", None):
-            return layer
-        inputs = layer._inbound_nodes[node].input_tensors
-        tensor = inputs[0] if inputs else None
-    return None
 
 
 def _adds_to_logits(model: keras.Model, bias: keras.Variable, size: Size) -> bool:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from load_tf.devices.processor import has_bfloat16
 from load_tf.segmentors import folding, mobilenet_v2
 from load_tf.segmentors.deeplab import Architecture, deeplab
 from load_tf.segmentors.folding import FoldedSegmentor, LiveSegmentor, differentiable, forward
@@ -238,3 +239,82 @@ def test_native_dilation_is_used_only_where_the_kernel_honours_it(monkeypatch) -
     assert "SpaceToBatchND" in operations(portable=False)
     monkeypatch.setattr(folding, "has_native_dilation", lambda: True)
     assert "SpaceToBatchND" not in operations(portable=False)
+
+
+def small_unet() -> keras.Model:
+    """Without batch norm, activations inside the convolutions, and a layer without weights that nobody can copy."""
+
+    class Own(keras.layers.Layer):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.factor = factor
+
+        def call(self, inputs: tf.Tensor) -> tf.Tensor:
+            return self.factor * inputs
+
+    layers = keras.layers
+    images = keras.Input((None, None, 3))
+    fine = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.Rescaling(1 / 127.5, -1)(images))
+    coarse = layers.Conv2D(8, 3, padding="same", activation="swish", use_bias=False)(layers.MaxPooling2D()(fine))
+    up = layers.UpSampling2D()(Own(0.5)(coarse))
+    joined = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.Concatenate()([fine, up]))
+    return keras.Model(images, layers.UpSampling2D(2)(layers.Conv2D(K, 1, name="logits")(joined)))
+
+
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no instructions for bfloat16")
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(
+    ("make", "narrow_ones", "others", "size"),
+    [
+        (lambda: deeplab_of(mobilenet_v2.SCOPE, 16), 54, 1, (33, 49)),
+        # Of its first one what is before the norm is asked for, too.
+        (own_network, 5, 2, (32, 48)),
+        (small_unet, 3, 1, (32, 48)),
+    ],
+    ids=["mobilenet_v2", "own", "unet"],
+)
+def test_in_bfloat16_all_convolutions_but_that_of_the_logits(
+    make, narrow_ones: int, others: int, size: tuple[int, int]
+) -> None:
+    model = shake(make())
+    exact, narrow = forward(model), forward(model, bfloat16=True)
+    images = picture(size)
+    graph = tf.function(narrow).get_concrete_function(images).graph
+    kinds = [
+        node.attr["T"].type for node in graph.as_graph_def().node if node.op in ("Conv2D", "DepthwiseConv2dNative")
+    ] + [
+        node.attr["T"].type
+        for function in graph.as_graph_def().library.function
+        for node in function.node_def
+        if node.op in ("Conv2D", "DepthwiseConv2dNative")
+    ]
+    assert kinds.count(tf.bfloat16.as_datatype_enum) >= narrow_ones
+    assert kinds.count(tf.float32.as_datatype_enum) == others
+    expected, found = np.asarray(exact(images)), np.asarray(narrow(images))
+    assert found.dtype == np.float32
+    error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
+    assert 1e-4 < error < 0.06
+    # It follows the model, of which it has no copy.
+    for variable in model.trainable_variables:
+        variable.assign(variable * 1.5)
+    for one in (exact, narrow):
+        one.refresh()
+    changed = np.asarray(narrow(images))
+    assert np.sqrt(np.mean((changed - exact(images)) ** 2) / np.mean(changed**2)) < 0.06
+    assert np.abs(changed - found).max() > 10 * np.abs(expected - found).max()
+
+
+def test_who_computes_in_bfloat16_is_the_processors_to_say(tmp_path) -> None:
+    for number, (text, expected) in enumerate(
+        (
+            ("processor: 0\nflags\t\t: fpu avx512_bf16 sse\n", True),
+            ("flags : fpu amx_bf16\n", True),
+            ("flags : fpu avx512f amx_int8\nbugs : amx_bf16\n", False),
+            ("Features : bf16\n", False),
+        )
+    ):
+        (tmp_path / str(number)).write_text(text)
+        assert has_bfloat16(tmp_path / str(number)) is expected
+    assert not has_bfloat16(tmp_path / "nowhere")
