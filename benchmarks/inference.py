@@ -40,6 +40,7 @@ flags.DEFINE_multi_string("skip", [], "Candidates to leave out, by the beginning
 EVALUATED = 6
 """Batches in a call of the evaluator: what starting it costs stands for hundreds of images in a run."""
 EVALUATOR, PLAIN, FROZEN = "load_tf evaluator", "TF1 session, variables", "TF1 session, frozen"
+NARROW = f"{EVALUATOR}, bfloat16"
 FLOOR = "floor"
 
 Candidate = Callable[[], object]
@@ -85,7 +86,7 @@ def _candidate(name: str, arguments: list[str]) -> Candidate:
 
 
 def _row(name: str, own: timing.Measured, all_: dict[str, timing.Measured], floor: float) -> list[str]:
-    count = FLAGS.images * (EVALUATED if name == EVALUATOR else 1)
+    count = FLAGS.images * (EVALUATED if name.startswith(EVALUATOR) else 1)
     return [
         name,
         f"{1e3 * own.median / count:.1f}",
@@ -108,11 +109,11 @@ def _model() -> keras.Model:
     return network(FLAGS.network, FLAGS.output_stride)
 
 
-def _evaluator(model: keras.Model, pixels: np.ndarray, _: str) -> Candidate:
+def _evaluator(model: keras.Model, pixels: np.ndarray, _: str, bfloat16: bool = False) -> Candidate:
     label = np.zeros(pixels.shape[1:3], np.uint8)
     many = [*pixels] * EVALUATED
     split = ExampleList([Example(image, label, str(i)) for i, image in enumerate(many)])
-    evaluator = Evaluator(model, split, pixels.shape[1:3], CLASSES, len(pixels))
+    evaluator = Evaluator(model, split, pixels.shape[1:3], CLASSES, len(pixels), bfloat16=bfloat16)
     return lambda: evaluator.evaluate(description="")
 
 
@@ -216,6 +217,7 @@ def _openvino(model: keras.Model, pixels: np.ndarray, folder: str) -> Candidate:
 
 _MAKERS: dict[str, Callable[[keras.Model, np.ndarray, str], Candidate]] = {
     EVALUATOR: _evaluator,
+    NARROW: functools.partial(_evaluator, bfloat16=True),
     "load_tf SavedModel": _saved_model,
     "Keras forward, plain": _keras,
     PLAIN: functools.partial(_session, frozen=False),
