@@ -10,7 +10,7 @@ in turn.
 import functools
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from load_tf import commands
 from load_tf.experiment import config
 
 if TYPE_CHECKING:
+    from load_tf.data.dataset import Split
     from load_tf.serving.loaded import LoadedSegmentor
     from load_tf.serving.one_size import FileSegmentor
 
@@ -73,6 +74,7 @@ def _main() -> None:
     for name, contents, reader in _others(segmentor, crop):
         files[name], megabytes[name] = reader(*contents, threads), sum(map(len, contents)) / 1e6
         scores[name] = file_score.compare(segmentor, files[name], images, name)
+    alike = _given_the_same(segmentor, files, images, crop)
     image = one_size.fit(images[0].image, crop)
     candidates: dict[str, Callable[[], object]] = {SAVED_MODEL: lambda: segmentor.label_maps(image[np.newaxis])}
     candidates |= {name: functools.partial(file.label_map, image) for name, file in files.items()}
@@ -88,8 +90,36 @@ def _main() -> None:
         differing = f"{score.differing_pixels:.4f}" if score else ""
         speed = measured[SAVED_MODEL].median / own.median
         times = [f"{1e3 * own.median:.1f}", f"{100 * own.spread:.0f} %", f"{speed:.2f}"]
-        rows.append([name, f"{megabytes[name]:.1f}", *times, f"{miou:.2f}", differing])
-    print(timing.table(["", "MB", "ms an image", "spread", "/ SavedModel", "mIoU %", "pixels that differ, %"], rows))
+        same = f"{alike[name]:.4f}" if name in alike else ""
+        rows.append([name, f"{megabytes[name]:.1f}", *times, f"{miou:.2f}", differing, same])
+    head = [
+        "",
+        "MB",
+        "ms an image",
+        "spread",
+        "/ SavedModel",
+        "mIoU %",
+        "pixels that differ, %",
+        "with equal padding, %",
+    ]
+    print(timing.table(head, rows))
+
+
+def _given_the_same(
+    segmentor: "LoadedSegmentor", files: Mapping[str, "FileSegmentor"], images: "Split", crop: tuple[int, int]
+) -> dict[str, float]:
+    """Per cent of pixels with another label than the SavedModel's where it, too, is given the files' padding, 127."""
+    from load_tf.serving import one_size
+
+    differing, pixels = dict.fromkeys(files, 0), 0
+    for index in range(len(images)):
+        image = images[index].image
+        height, width = image.shape[:2]
+        expected = segmentor.label_maps(one_size.fit(image, crop)[np.newaxis])[0, :height, :width]
+        pixels += expected.size
+        for name, file in files.items():
+            differing[name] += int((file.label_map(image) != expected).sum())
+    return {name: 100 * count / pixels for name, count in differing.items()}
 
 
 def _others(segmentor: "LoadedSegmentor", crop: tuple[int, int]) -> Iterator[tuple[str, tuple[bytes, ...], Any]]:

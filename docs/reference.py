@@ -19,10 +19,11 @@ def main(folder: Path) -> None:
     for name in load_tf.__all__:
         # pdoc looks into the module's dictionary, where these names only are once they have been used.
         setattr(load_tf, name, getattr(load_tf, name))
+    # pdoc takes `__all__` for all that a package holds, but a reader also looks for the rooms.
+    load_tf.__all__ += [room.name for room in pkgutil.iter_modules(load_tf.__path__)]
     pdoc.render.configure(docformat="google", footer_text=f"load_tf {load_tf.__version__}")
-    # pdoc takes `__all__` of a package for all that it holds, so rooms are named. `__main__` only starts a command.
-    rooms = [f"load_tf.{room.name}" for room in pkgutil.iter_modules(load_tf.__path__)]
-    pdoc.pdoc("load_tf", *rooms, r"!load_tf\..*__main__", output_directory=folder)
+    # `__main__` only starts a command.
+    pdoc.pdoc("load_tf", r"!load_tf\..*__main__", output_directory=folder)
     print(f"written: {folder / 'index.html'}")
 
 

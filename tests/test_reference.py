@@ -39,6 +39,9 @@ def test_the_reference_has_every_public_name_and_room(tmp_path: Path) -> None:
         if file.name != "__main__.py"
     }
     assert modules <= pages
+    assert {'href="load_tf/serving.html"', 'href="load_tf/algorithm.html"'} <= set(
+        re.findall(r'href="load_tf[^"#]+"', page)
+    )
     # A reader without a network sees all of it.
     texts = [file.read_text() for file in tmp_path.rglob("*.html")]
     assert not [address for text in texts for address in re.findall(r'src="(https?:[^"]+)', text)]
