@@ -1,7 +1,7 @@
 PYTHON ?= python
 RUN_DIR ?= runs/demo
 
-.PHONY: test slow golden soak lint demo
+.PHONY: test slow golden soak lint wheel docs demo
 
 # The tests of a file stay in one process, since they share what they set up.
 test:
@@ -23,6 +23,16 @@ lint:
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+# What a release consists of: the source, and the wheel that is built from it and not from the checkout.
+wheel:
+	rm -rf dist
+	$(PYTHON) -m build --quiet
+	$(PYTHON) -m twine check --strict dist/*
+
+# The API reference of the docstrings, docs/api/index.html. No network.
+docs:
+	$(PYTHON) docs/reference.py
 
 demo:
 	$(PYTHON) -m load_tf.main --gin_file=demo.gin --run_dir=$(RUN_DIR)

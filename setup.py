@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# 37 MB to download, 115 MB on the disk; ONNX Runtime only uses the file (--score, the tests).
+ONNX = ("tf2onnx>=1.17,<1.18", "onnx>=1.23,<1.24", "onnxruntime>=1.32,<1.33")
+
 setup(
     name="load-tf",
     version="0.1.0",
@@ -35,7 +38,11 @@ setup(
         "dev": [
             *("pytest>=9,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "dill>=0.3,<1"),
             "tensorflow-serving-api>=2.20,<2.21",  # each release asks for its own TensorFlow or a later one
+            *("build>=1.2,<2", "twine>=6,<8", "pdoc>=15,<17"),  # make wheel, make docs
+            *ONNX,
         ],
+        "docs": ["pdoc>=15,<17"],  # make docs
+        "export": [*ONNX, "openvino>=2026.4,<2027"],  # load_tf-export --format=onnx or openvino; 300 MB on the disk
         "bench": ["openvino>=2026.4,<2027"],  # a reference in benchmarks.inference
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
         "video": ["opencv-python-headless>=4.10,<6"],  # load_tf.predict on videos

@@ -34,7 +34,7 @@ def test_the_helpers_find_what_is_there() -> None:
     ]
     assert {"gin_file", "run_dir", "seed"} <= defined_flags("load_tf.main")
     assert "overlays" in defined_flags("load_tf.predict") and "seed" not in defined_flags("load_tf.predict")
-    assert len(blocks(ROOT / "docs/serving.md", "python")) == 3
+    assert len(blocks(ROOT / "docs/serving.md", "python")) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,16 +17,20 @@ GIN_FILES = sorted(path.name for path in (ROOT / "gin").glob("*.gin"))
 
 @pytest.fixture(name="wheel", scope="module")
 def _wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """A wheel built from a copy, so that the checkout stays as it is."""
+    """A wheel built from the archive of the sources, as a release is; that is made of a copy of the checkout."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("load_tf", "gin", "tests", "benchmarks", "docs"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, source / name)
+    pack = f"from setuptools import build_meta; build_meta.build_sdist({str(target)!r})"
+    packed = subprocess.run([sys.executable, "-c", pack], cwd=source, capture_output=True, text=True)
+    assert packed.returncode == 0, packed.stderr
+    (sources,) = target.glob("*.tar.gz")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
     built = subprocess.run(
-        [*command, "--disable-pip-version-check", "-w", str(target), str(source)], capture_output=True, text=True
+        [*command, "--disable-pip-version-check", "-w", str(target), str(sources)], capture_output=True, text=True
     )
     assert built.returncode == 0, built.stderr
     (path,) = target.glob("*.whl")

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import re
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +10,7 @@ import tensorflow as tf
 
 from load_tf.errors import UserError, reason
 from load_tf.segmentors import labelling
+from load_tf.serving import one_size
 from load_tf.serving.loaded import LoadedSegmentor
 
 QUANTIZATIONS = ("none", "dynamic_range", "int8")
@@ -26,9 +25,6 @@ def convert(
     calibration: Iterable[np.ndarray] = (),
 ) -> bytes:
     """Converts a model; the file takes TensorFlow Lite's own operations only.
-
-    The graph is traced anew for the one size: the exported signatures take images of any size, whose loops and checks
-    have no counterpart in TFLite.
 
     Args:
       segmentor: the model, from `load_tf.serving.loaded.load`.
@@ -46,67 +42,25 @@ def convert(
       UserError: if the size is out of range, the model is not one that load_tf exported, the quantization is unknown or
         has no images to calibrate with, or the network has an operation that TensorFlow Lite lacks.
     """
-    height, width = size or segmentor.crop
-    if min(height, width) < 1 or height * width > segmentor.max_pixels:
-        raise UserError(
-            f"the size is {height} x {width} (height x width); expected at least 1 x 1 and at most "
-            f"{segmentor.max_pixels} pixels."
-        )
-    if segmentor.largest is not None and (height > segmentor.largest[0] or width > segmentor.largest[1]):
-        raise UserError(
-            f"the size is {height} x {width} (height x width), but the model's network takes images of at most "
-            f"{segmentor.largest[0]} x {segmentor.largest[1]}."
-        )
+    size = one_size.checked_size(segmentor, size)
     if quantization not in QUANTIZATIONS:
         raise UserError(f"the quantization is {quantization!r}; expected one of {', '.join(QUANTIZATIONS)}.")
-    logits = getattr(segmentor.module, "_logits", None)
-    if logits is None:
-        raise UserError(f"the SavedModel {segmentor.folder} has no logits; expected one that load_tf exported.")
-    padded = labelling.padded_size(height, width, segmentor.crop, segmentor.convention)
-
-    @tf.function(input_signature=[tf.TensorSpec([1, height, width, 3], tf.uint8, name="images")])
-    def label_maps(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = labelling.pad_image(images[0], padded)[tf.newaxis]
-        batch = tf.ensure_shape(batch, [1, *padded, 3])
-        return {"label_maps": labelling.label_maps(logits(batch), padded, segmentor.convention)[:, :height, :width]}
-
+    label_maps = one_size.function_of(segmentor, size)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([label_maps.get_concrete_function()], segmentor.module)
     if quantization != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "int8":
-        fitted = [fit(_middle(image, (height, width)), (height, width)) for image in calibration]
+        fitted = [one_size.fit(_middle(image, size), size) for image in calibration]
         if not fitted:
             raise UserError("int8 has no images to calibrate with; expected a few dozen like those to come.")
         converter.representative_dataset = lambda: ({"images": image[np.newaxis]} for image in fitted)
-    with _without_the_notice(), _without_the_screen():
+    with _without_the_notice(), one_size.without_the_screen():
         try:
             return bytes(converter.convert())
         except Exception as error:  # The converter's own kinds, and whatever its parts raise.
-            raise UserError(f"{_refusal(error)}; the SavedModel {segmentor.folder} can be served as it is.") from error
-
-
-def fit(image: np.ndarray, size: labelling.Size) -> np.ndarray:
-    """An image padded at the bottom and right with grey, for a file that takes images of one size only.
-
-    The grey is half a level off `labelling.PADDING_VALUE`, which is no whole number.
-
-    Args:
-      image: uint8 [h, w, 3].
-      size: (height, width) of the result.
-
-    Returns:
-      uint8 [*size, 3].
-
-    Raises:
-      UserError: if the image is larger.
-    """
-    height, width = image.shape[:2]
-    if height > size[0] or width > size[1]:
-        raise UserError(
-            f"the image is {height} x {width} (height x width); this TFLite file takes at most {size[0]} x {size[1]}."
-        )
-    missing = ((0, size[0] - height), (0, size[1] - width), (0, 0))
-    return np.pad(image, missing, constant_values=int(labelling.PADDING_VALUE))
+            raise UserError(
+                f"{_refusal(error, label_maps)}; the SavedModel {segmentor.folder} can be served as it is."
+            ) from error
 
 
 class LiteSegmentor:
@@ -137,7 +91,7 @@ class LiteSegmentor:
           UserError: if the image is larger than `size`.
         """
         height, width = image.shape[:2]
-        self._interpreter.set_tensor(self._taken, fit(image, self.size)[np.newaxis])
+        self._interpreter.set_tensor(self._taken, one_size.fit(image, self.size)[np.newaxis])
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self._given)[0, :height, :width]
 
@@ -150,31 +104,12 @@ def _without_the_notice() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _without_the_screen() -> Iterator[None]:
-    """Drops what the converter's C++ prints: pages of the graph, of which the exception holds the line that counts."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    os.close(nothing)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _refusal(error: Exception) -> str:
+def _refusal(error: Exception, label_maps: tf.types.experimental.PolymorphicFunction) -> str:
     """Why a network has no TFLite file, without a full stop."""
-    lines = re.findall(r"^(?:TF Select|Flex|Custom) ops: (.+)$", str(error), re.M)
-    missing = dict.fromkeys(name.strip() for line in lines for name in line.split(",") if name.strip())
+    missing = one_size.names_in(str(error), "^(?:TF Select|Flex|Custom) ops: ")
     if not missing:
         return f"TensorFlow Lite can't convert the network: {reason(error).rstrip('.')}"
-    return (
-        f"the network uses {', '.join(missing)}, which TensorFlow Lite does not have; expected operations of its own, "
-        "such as bilinear resizing"
-    )
+    return one_size.lacking(label_maps, missing, "TensorFlow Lite")
 
 
 def _middle(image: np.ndarray, size: labelling.Size) -> np.ndarray:

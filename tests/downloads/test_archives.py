@@ -184,6 +184,17 @@ def test_hostile_archives_are_refused_by_name_and_leave_nothing(tmp_path: Path, 
     assert tree(tmp_path) == {"in", "in/bad.tar.gz", "out"}
 
 
+@pytest.mark.parametrize("case", ["escape", "symlink", "device", "fifo"])
+def test_tarfiles_own_filter_stands_behind_our_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setattr(unpacking, "_check", lambda *_: None)
+    archive = pack(tmp_path / "in/bad.tar.gz", [*CHECKPOINT, HOSTILE[case][0][0]])
+    with pytest.raises(UserError, match=r"special file|outside the destination|absolute path"):
+        unpack(archive, tmp_path / "out")
+    assert tree(tmp_path) == {"in", "in/bad.tar.gz", "out"}
+
+
 def test_limits_are_what_refuses_the_bomb(tmp_path: Path) -> None:
     archive = pack(tmp_path / "in/zeros.tar.gz", [*CHECKPOINT, member("net/zeros", bytes(1 << 20))])
     assert archive.stat().st_size < 10_000
@@ -306,10 +317,11 @@ def test_living_unpackings_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unpacking.shutil, "copyfileobj", full)
+    archive = pack(tmp_path / "in/a.tar.gz", CHECKPOINT)
+    monkeypatch.setattr(unpacking.tarfile, "copyfileobj", full)
     with pytest.raises(UserError, match=r"cannot unpack .*a\.tar\.gz: .*No space left on device"):
-        unpack(pack(tmp_path / "in/a.tar.gz", CHECKPOINT), tmp_path / "out")
+        unpack(archive, tmp_path / "out")
     assert tree(tmp_path / "out") == set()

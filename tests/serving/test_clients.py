@@ -19,7 +19,7 @@ from load_tf.serving.saved_model import export
 from tests import networks, pages
 from tests.model_server import ModelServer
 
-REST, GRPC, ALONE = pages.blocks(pages.ROOT / "docs/serving.md", "python")
+REST, GRPC, ALONE, _ = pages.blocks(pages.ROOT / "docs/serving.md", "python")
 COLOURS = [(0, 0, 0), (9, 9, 9), (200, 0, 0)]
 
 
