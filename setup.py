@@ -11,7 +11,7 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["load_tf", "load_tf.*"]), "load_tf.configs"],
     # The folder is called gin, as users expect; as a package of that name it would shadow gin-config.
     package_dir={"load_tf.configs": "gin"},

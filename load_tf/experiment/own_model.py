@@ -26,6 +26,7 @@ from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment import run as experiment
+from load_tf.experiment.defaults import defaults
 from load_tf.experiment.endless import finite
 from load_tf.experiment.plan import Plan, fitted
 from load_tf.experiment.result import Result as Result
@@ -93,6 +94,10 @@ def run(
     >>> result = load_tf.run(model, photos.split("train"), photos.split("validation"), run_dir="runs/mine")
     >>> result.summary["untouched"]["gain"]  # on images that neither trained nor chose the model
 
+    Where it is given no setting, it plays `load_tf.defaults()`: ten iterations at the most, minutes on two cores for
+    some dozen photos. `load_tf.run(..., **load_tf.paper())` plays the paper's setting, which nothing bounds. The first
+    line it prints says how long it will take.
+
     You can stop it at any time. The same call on the same folder, in a new process, goes on from the last commit. On
     the folder of a finished run it gives the result of that run.
 
@@ -117,7 +122,8 @@ def run(
         The hold-out is drawn by whole groups, and intervals are over groups. None: those the data bring, if any.
       name: for the tables; None: the model's.
       seed: of every draw.
-      lookahead: parameters of Algorithm 1; here and below None stands for the paper's.
+      lookahead: parameters of Algorithm 1; here and in the next four None stands for that part of
+        `load_tf.defaults()`. A part that is given is taken as it is, with the paper's value of what it was not told.
       discriminator: its size and what it sees.
       discriminator_training: its training.
       adversarial: the segmentor's updates.
@@ -136,9 +142,12 @@ def run(
     splits = as_splits(finite(training, "training"), finite(validation, "validation"), groups)
     segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
     a_third = max(1, min(500, len(splits["validation"]) // 3))
+    ours = defaults()
     players = Players(
-        *(discriminator or Discriminator(), discriminator_training or DiscriminatorTraining()),
-        *(adversarial or AdversarialTraining(), sampling or Sampling()),
+        discriminator or ours["discriminator"],
+        discriminator_training or ours["discriminator_training"],
+        adversarial or ours["adversarial"],
+        sampling or ours["sampling"],
     )
     settings = Experiment(
         _dataset(splits, num_classes, class_names, colours),
@@ -155,7 +164,7 @@ def run(
     plan = Plan(
         settings,
         runtime,
-        lookahead or Lookahead(),
+        lookahead or ours["lookahead"],
         fitted(stage_one or StageOne(), segmentor),
         players,
         segmentor,
