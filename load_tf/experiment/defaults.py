@@ -31,10 +31,9 @@ def defaults(**changes: Any) -> Setting:
 
     It is the convolutional setting of gin/camvid.gin. No setting has been shown to help yet (docs/study.md).
 
-    A part that is given to `load_tf.run` replaces this one's as a whole, so to change a number of it, name it here:
-
-    >>> more = load_tf.defaults(lookahead={"max_iterations": 50}, adversarial={"learning_rate": 3e-5})
-    >>> load_tf.run(model, training, validation, run_dir="runs/more", **more)
+    >>> load_tf.defaults()["lookahead"].max_iterations
+    10
+    >>> load_tf.run(model, training, validation, run_dir="runs/more", lookahead={"max_iterations": 50})
 
     Args:
       **changes: for a part of the setting, such as `lookahead`, a dictionary with other values of some of its fields,

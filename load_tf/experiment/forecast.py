@@ -83,7 +83,7 @@ def measured(plan: "Plan", data: Data, holdout: Evaluator, clock: Callable[[], f
     experiment, settings = plan.experiment, plan.players.discriminator
     some = min(len(data.holdout), 2 * experiment.evaluation_batch_size)
     evaluator = holdout.on(Subset(data.holdout, tuple(range(some))))
-    images = tf.constant(padded_batch(data.training, [0], experiment.crop)[0])
+    images = tf.constant(padded_batch(data.training, [0], plan.crop)[0])
     with plan.strategy.scope():
         discriminator = experiment.method.discriminator(settings, experiment.dataset.num_classes, experiment.seed)
     assert discriminator is not None
@@ -157,7 +157,7 @@ def _before_and_after(plan: "Plan", counts: Counts, pace: Pace) -> float:
     if not plan.segmentor.pretrained:
         part = 1.0
         if stage_one.crop is not None:
-            part = math.prod(stage_one.crop) / math.prod(experiment.crop)
+            part = math.prod(stage_one.crop) / math.prod(plan.crop)
         images = steps_per_epoch(counts.training, stage_one) * stage_one.batch_size
         seconds += stage_one.epochs * (images * part * pace.learn + counts.holdout * pace.label)
     return seconds + stage_one.calibrate * counts.training * pace.label

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,11 @@ def run(
     groups: Any = None,
     name: str | None = None,
     seed: int = 0,
-    lookahead: Lookahead | None = None,
-    discriminator: Discriminator | None = None,
-    discriminator_training: DiscriminatorTraining | None = None,
-    adversarial: AdversarialTraining | None = None,
-    sampling: Sampling | None = None,
+    lookahead: Lookahead | Mapping[str, Any] | None = None,
+    discriminator: Discriminator | Mapping[str, Any] | None = None,
+    discriminator_training: DiscriminatorTraining | Mapping[str, Any] | None = None,
+    adversarial: AdversarialTraining | Mapping[str, Any] | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     stage_one: StageOne | None = None,
     evaluation_batch_size: int = 4,
     deterministic: bool = True,
@@ -123,7 +123,8 @@ def run(
       name: for the tables; None: the model's.
       seed: of every draw.
       lookahead: parameters of Algorithm 1; here and in the next four None stands for that part of
-        `load_tf.defaults()`. A part that is given is taken as it is, with the paper's value of what it was not told.
+        `load_tf.defaults()`, and a dictionary for it with other values of some fields. A part that is given as a whole
+        has the paper's value of what it was not told.
       discriminator: its size and what it sees.
       discriminator_training: its training.
       adversarial: the segmentor's updates.
@@ -142,13 +143,9 @@ def run(
     splits = as_splits(finite(training, "training"), finite(validation, "validation"), groups)
     segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
     a_third = max(1, min(500, len(splits["validation"]) // 3))
-    ours = defaults()
-    players = Players(
-        discriminator or ours["discriminator"],
-        discriminator_training or ours["discriminator_training"],
-        adversarial or ours["adversarial"],
-        sampling or ours["sampling"],
-    )
+    given = {"lookahead": lookahead, "discriminator": discriminator, "discriminator_training": discriminator_training,
+             "adversarial": adversarial, "sampling": sampling}  # fmt: skip
+    parts: dict[str, Any] = {**defaults(**{name: part for name, part in given.items() if part is not None})}
     settings = Experiment(
         _dataset(splits, num_classes, class_names, colours),
         lambda num_classes: segmentor,
@@ -164,9 +161,9 @@ def run(
     plan = Plan(
         settings,
         runtime,
-        lookahead or ours["lookahead"],
+        parts.pop("lookahead"),
         fitted(stage_one or StageOne(), segmentor),
-        players,
+        Players(**parts),
         segmentor,
         Evaluation(),
         tf.distribute.get_strategy(),

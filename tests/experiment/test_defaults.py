@@ -95,12 +95,15 @@ def test_run_plays_what_it_is_given_and_the_default_in_place_of_the_rest(
         for _ in range(8)
     ]
     slower = load_tf.AdversarialTraining(learning_rate=1e-6)
-    given: list[dict[str, Any]] = [{}, {"adversarial": slower}, dict(load_tf.paper())]
+    bounded: dict[str, Any] = {"lookahead": {"max_iterations": 50}}
+    given: list[dict[str, Any]] = [{}, {"adversarial": slower}, dict(load_tf.paper()), bounded]
     for options in given:
         with pytest.raises(UserError, match="enough"):
             load_tf.run(one_convolution(3), pairs[:4], pairs[4:], run_dir=tmp_path, **options)
     ours, theirs = load_tf.defaults(), load_tf.paper()
-    for plan, expected in zip(plans, (ours, {**ours, "adversarial": slower}, theirs), strict=True):
+    longer = load_tf.defaults(**bounded)
+    assert (longer["lookahead"].max_iterations, longer["lookahead"].patience) == (50, 5)
+    for plan, expected in zip(plans, (ours, {**ours, "adversarial": slower}, theirs, longer), strict=True):
         played = {"lookahead": plan.lookahead, **vars(plan.players)}
         assert played == expected
     text = plans[2].parameters or own_model._as_text(plans[2], {})

@@ -69,7 +69,7 @@ def plan(lookahead: Lookahead, pretrained: bool = True, **changes: Any) -> Any:
     players = Players(discriminator_training=JUDGING, adversarial=UPDATES)
     parts = {"lookahead": lookahead, "stage_one": StageOne(epochs=2, batch_size=8), "players": players,
              "segmentor": SimpleNamespace(pretrained=pretrained), "evaluation": Evaluation(),
-             "experiment": SimpleNamespace(start_from=None, crop=(64, 64))}  # fmt: skip
+             "experiment": SimpleNamespace(start_from=None), "crop": (64, 64)}  # fmt: skip
     return SimpleNamespace(**{**parts, **changes})
 
 
@@ -100,7 +100,7 @@ def test_what_comes_before_the_game_is_in_it() -> None:
     half = StageOne(epochs=2, batch_size=8, crop=(32, 64), calibrate=3)
     found = in_words(plan(BOUNDED, pretrained=False, stage_one=half), COUNTS, PACE)
     assert f"about {in_minutes(TWO + 2 * (40 * 2 / 2 + 10) + 3 * 40)} for" in found
-    taken = SimpleNamespace(start_from="runs/other", crop=(64, 64))
+    taken = SimpleNamespace(start_from="runs/other")
     assert in_words(plan(BOUNDED, False, experiment=taken), COUNTS, PACE) == in_words(plan(BOUNDED), COUNTS, PACE)
     scales = plan(BOUNDED, evaluation=Evaluation(scales=(0.5, 1.0), flip=True))
     assert f"about {in_minutes(TWO + 3 * SCORES)} for" in in_words(scales, COUNTS, PACE)
