@@ -12,6 +12,8 @@ import pytest
 
 import load_tf
 
+pytestmark = pytest.mark.portable
+
 ROOT = Path(__file__).resolve().parents[1]
 INIT = ROOT / "load_tf/__init__.py"
 

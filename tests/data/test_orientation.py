@@ -18,6 +18,8 @@ from load_tf.serving.label_files import predict
 from load_tf.serving.saved_model import export
 from tests import networks
 
+pytestmark = pytest.mark.portable
+
 PIXELS = np.random.default_rng(3).integers(0, 256, (24, 40, 3)).astype(np.uint8)
 
 

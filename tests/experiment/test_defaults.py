@@ -14,6 +14,8 @@ from load_tf.experiment import own_model
 from load_tf.game.game import Players
 from tests.pages import gin_bindings
 
+pytestmark = pytest.mark.portable
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -327,6 +327,7 @@ def readme_snippet() -> str:
     return str(snippet)
 
 
+@pytest.mark.portable
 def test_the_readme_snippet_is_short_and_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
