@@ -1,11 +1,15 @@
 PYTHON ?= python
 RUN_DIR ?= runs/demo
 
-.PHONY: test slow golden soak lint wheel docs demo
+.PHONY: test portable slow golden soak lint wheel docs demo
 
 # The tests of a file stay in one process, since they share what they set up.
 test:
 	$(PYTHON) -m pytest -n 2 --dist loadfile -q
+
+# What is run on every other Python than that of `test`.
+portable:
+	$(PYTHON) -m pytest -q -m "portable and not slow"
 
 slow:
 	$(PYTHON) -m pytest -q -m slow

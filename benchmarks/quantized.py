@@ -45,7 +45,7 @@ def _main() -> None:
 
     assembled = config.configured(plan.assemble)
     experiment = assembled.experiment
-    dataset, crop = experiment.dataset, experiment.crop
+    dataset, crop = experiment.dataset, assembled.crop
     split = dataset.split(experiment.validation_split)
     drawn = generator(0, "quantized").permutation(len(split))
     scored, others = np.split(drawn, [min(IMAGES.value, len(split) - CALIBRATION.value)])

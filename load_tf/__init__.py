@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from load_tf.discriminator.conditioning import Sampling as Sampling
     from load_tf.discriminator.settings import Discriminator as Discriminator
     from load_tf.errors import UserError as UserError
+    from load_tf.experiment.defaults import defaults as defaults
+    from load_tf.experiment.defaults import paper as paper
     from load_tf.experiment.own_model import run as run
     from load_tf.segmentors.any_size import any_size as any_size
     from load_tf.segmentors.convention import Convention as Convention
@@ -39,7 +41,9 @@ _EXPORTS = {
     "StageOne": "load_tf.training.stage_one",
     "UserError": "load_tf.errors",
     "any_size": "load_tf.segmentors.any_size",
+    "defaults": "load_tf.experiment.defaults",
     "from_official_checkpoint": "load_tf.segmentors.official_checkpoint",
+    "paper": "load_tf.experiment.defaults",
     "run": "load_tf.experiment.own_model",
 }
 

@@ -82,7 +82,7 @@ class Holdout(NamedTuple):
 def check_splits(
     dataset: "SegmentationDataset",
     training_split: str,
-    crop: tuple[int, int],
+    crop: tuple[int, int] | None,
     parts: Sequence[str] = (),
     holdout: Holdout | None = None,
 ) -> tuple[list[str], list[tuple[str, "Example"]]]:
@@ -91,7 +91,7 @@ def check_splits(
     Args:
       dataset: the data set.
       training_split: whose images have to fit into the crop.
-      crop: height and width in pixels.
+      crop: height and width in pixels; None: one is found that all images fit into.
       parts: the splits a run reads, no two of which may share images or neighbours: training, validation, and the
         hold-out unless it is yet to be drawn from the second.
       holdout: how it is, so that its images, which have to fit into the crop, too, are known; None: nobody looks.
@@ -138,7 +138,8 @@ def check_splits(
             found.faults += found.one_class(dataset.class_names)
         print(summary(found, dataset.class_names, labelled))
         faults += found.faults
-    faults += larger_than(crop, _in_the_crop(read, opened, training_split, parts, holdout), _crop_for)
+    if crop is not None:
+        faults += larger_than(crop, _in_the_crop(read, opened, training_split, parts, holdout), _crop_for)
     # The augmented training list of VOC holds the plain one; what both must not share is the validation images.
     ids = {name: split.ids for name, split in opened.items()}
     of_run = {name: ids[name] for name in ids if name in (*parts, UNLABELLED_SPLIT)}

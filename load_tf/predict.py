@@ -5,7 +5,7 @@ python -m load_tf.predict --saved_model=DIR --images=PATH... --output=DIR [--ove
 Images are files, folders or globs, given by --images (which may be repeated) or after the flags. For x.jpg the label
 map is x.png, a palette PNG of the image's size: the pixels are class indices, the palette holds the class colours.
 A video, named in full, gives x_overlay.mp4 (it takes OpenCV: pip install '.[video]').
-Only the SavedModel is needed, no code of the model. Pixels are taken as stored: an EXIF orientation is not applied.
+Only the SavedModel is needed, no code of the model. A JPEG with an EXIF orientation is turned upright, as viewers do.
 
 Exit status: 0 if every image was labelled, 1 if some were not (each is named), 2 if flags or folders are wrong.
 """

@@ -260,14 +260,18 @@ def test_images_that_are_in_two_splits_under_other_names(
 def test_photos_with_an_exif_orientation_are_worth_a_look(
     check: Callable[..., tuple[int, str, str]], root: Path
 ) -> None:
-    """Upside down: its size tells nothing."""
-    exif = Image.Exif()
-    exif[274] = 3
-    (root / "images/a.png").unlink()
-    (root / "images/a.jpg").write_bytes(bad_inputs.encoded(bad_inputs.image(), "JPEG", exif=exif))
+    """Upside down, its size tells nothing; on its side, the mask of b has the size of the pixels as stored."""
+    for name, orientation in (("a", 3), ("b", 6)):
+        exif = Image.Exif()
+        exif[274] = orientation
+        (root / f"images/{name}.png").unlink()
+        (root / f"images/{name}.jpg").write_bytes(bad_inputs.encoded(bad_inputs.image(), "JPEG", exif=exif))
     printed = check(f"--data_dir={root}")[1]
-    assert "worth a look: 1 photos have an EXIF orientation, which is not applied: their masks have to lie" in printed
-    assert f"as the pixels are stored: '{root}/images/a.jpg'" in printed
+    upright = "worth a look: 1 photos are turned upright by their EXIF orientation, and their masks "
+    assert (
+        f"{upright}are taken to be drawn on the upright photo, as labelling tools do: '{root}/images/a.jpg'" in printed
+    )
+    assert f"{upright}with them, whose size is that of the pixels as stored: '{root}/images/b.jpg'" in printed
 
 
 def test_many_faults_of_one_cause_are_one_line(check: Callable[..., tuple[int, str, str]], root: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.portable
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).resolve().parent / "golden/commands.txt"
 SCRIPTS = re.findall(r'"(load_tf[\w-]*)=([\w.]+):main"', (ROOT / "setup.py").read_text())

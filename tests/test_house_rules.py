@@ -110,6 +110,13 @@ def test_gin_stays_at_the_edges() -> None:
     assert not [name for name in NAMES if "gin.tf" in (ROOT / name).read_text().split()]
 
 
+def test_what_pins_tensorflow_is_behind_one_module() -> None:
+    def roots(name: str) -> set[str]:
+        return {module.partition(".")[0] for module in imports(ast.parse((ROOT / name).read_text()))}
+
+    assert {name for name in NAMES if roots(name) & {"orbit", "official"}} == {"load_tf/devices/loops.py"}
+
+
 def test_nothing_read_is_ever_run() -> None:
     for name in NAMES:
         tree = ast.parse((ROOT / name).read_text())

@@ -1,6 +1,10 @@
 """What others write down stays what it is: see `tests/names.py`, which makes the list again."""
 
+import pytest
+
 from tests import names
+
+pytestmark = pytest.mark.portable
 
 
 def test_the_names_are_those_of_the_list() -> None:

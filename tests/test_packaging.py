@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.portable
+
 ROOT = Path(__file__).resolve().parents[1]
 GIN_FILES = sorted(path.name for path in (ROOT / "gin").glob("*.gin"))
 
@@ -114,4 +116,37 @@ def test_every_dependency_has_an_upper_bound(wheel: zipfile.ZipFile) -> None:
     required = re.findall(r"^Requires-Dist: (.+)$", metadata, re.M)
     assert len(required) > 10
     assert [line for line in required if not re.search(r"<\d", line)] == []
-    assert "Requires-Python: >=3.11,<3.1" in metadata or "Requires-Python: <3.1" in metadata
+    (versions,) = re.findall(r"^Requires-Python: (.+)$", metadata, re.M)
+    assert sorted(versions.split(",")) == ["<3.14", ">=3.11"]
+
+
+def others_found(folder: Path, **interpreters: str) -> list[str]:
+    """What `.ci/run` finds among programs that print these words where they are asked for their version."""
+    text = (ROOT / ".ci/run").read_text()
+    functions = "".join(re.findall(r"^\w+\(\) \{\n.*?^\}\n", text, re.M | re.S)[:2])
+    for name, words in interpreters.items():
+        path = folder / name.replace("_", "/").replace("python3", "python3.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{words}\n")
+        path.chmod(0o755)
+    environment = {"PATH": str(folder / "bin"), "PYENV_ROOT": str(folder / "pyenv")}
+    command = [str(shutil.which("bash")), "-c", f"set -euo pipefail\n{functions}\nfound_others"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_ci_asks_interpreters_for_their_version(tmp_path: Path) -> None:
+    """A shim that fails is none, nor is one of another version; one that pyenv has is found behind it."""
+    working, shim = "echo 3.13", "echo 'pyenv: command not found' >&2; exit 127"
+    assert others_found(tmp_path / "a", bin_python313=working, bin_python312=shim) == ["python3.13"]
+    assert others_found(tmp_path / "b", bin_python313="echo 3.11") == []
+    behind = tmp_path / "c/pyenv/versions/3.12.1/bin/python"
+    behind.parent.mkdir(parents=True)
+    behind.write_text("#!/bin/sh\necho 3.12\n")
+    behind.chmod(0o755)
+    assert others_found(tmp_path / "c", bin_python312=shim) == [str(behind)]
+
+
+def test_ci_knows_every_python_that_is_allowed() -> None:
+    (least, below) = re.search(r'python_requires=">=3\.(\d+),<3\.(\d+)"', (ROOT / "setup.py").read_text()).groups()  # type: ignore[union-attr]
+    (others,) = re.findall(r"for version in ([\d. ]+);", (ROOT / ".ci/run").read_text())
+    assert [f"3.{least}", *others.split()] == [f"3.{minor}" for minor in range(int(least), int(below))]

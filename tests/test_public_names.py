@@ -12,10 +12,14 @@ import pytest
 
 import load_tf
 
+pytestmark = pytest.mark.portable
+
 ROOT = Path(__file__).resolve().parents[1]
 INIT = ROOT / "load_tf/__init__.py"
 
-WITH_EXAMPLE = ("Convention", "Groups", "Lookahead", "any_size", "from_official_checkpoint", "run")
+WITH_EXAMPLE = (
+    *("Convention", "Groups", "Lookahead", "any_size", "defaults", "from_official_checkpoint", "paper", "run"),
+)
 WITHOUT_TENSORFLOW = ("load_tf.algorithm.lookahead", "load_tf.data.groups", "load_tf.segmentors.convention")
 """Modules whose examples are run here; the others need networks, checkpoints and minutes."""
 

@@ -20,6 +20,8 @@ from load_tf.experiment import environment as environments
 from load_tf.report.words import plain
 from tests import tiny
 
+pytestmark = pytest.mark.portable
+
 INLINE = "no_such_inline"
 """To Matplotlib what a notebook's "module://matplotlib_inline.backend_inline" is where that is not installed."""
 ELSEWHERE = {"backend": "jax", "floatx": "float64", "image_data_format": "channels_first", "epsilon": 1e-3}

@@ -16,6 +16,7 @@ from PIL import Image
 
 from load_tf.data.colours import Colour
 from load_tf.data.dataset import IGNORE_LABEL, Example
+from load_tf.data.orientation import UPRIGHT, orientation_of, turned
 from load_tf.data.palettes import GREYS, Numbers, greys_of_bits, mapped, taken_as_greys
 from load_tf.data.text import some
 from load_tf.errors import UserError
@@ -39,8 +40,8 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     """Decodes a JPEG, PNG, BMP, GIF or WebP image with `tf.io.decode_image` at its defaults, a TIFF with Pillow.
 
     Grey images are repeated in three channels, CMYK is converted, alpha is dropped, of 16 bits the upper 8 are kept, of
-    an animation the first frame. EXIF orientation is ignored, as by the official code: label maps are drawn on the
-    pixels as stored.
+    an animation the first frame. A JPEG is turned upright by its EXIF orientation (`load_tf.data.orientation`), as
+    every viewer does; Pillow does the same to a TIFF. The official data sets have none.
 
     Args:
       data: the file's content.
@@ -71,14 +72,17 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         found = f"a damaged or truncated {header.format}" if header is not None else "no image that can be read"
         reason = error.message.removesuffix(" [Op:DecodeImage]").rpartition("}} ")[2].rstrip(". ")
         raise UserError(f"image {name} is {found} ({reason}); expected a whole JPEG or PNG image.") from None
-    return image
+    orientation = orientation_of(data)
+    return image if orientation == UPRIGHT else turned(image, orientation)
 
 
-def is_turned(data: bytes) -> bool:
-    """Whether an image's EXIF data say that it is to be turned or mirrored to be looked at."""
+def has_ignored_orientation(data: bytes) -> bool:
+    """Whether an image of a format whose EXIF orientation is not applied has one that is not upright."""
+    if data.startswith(b"\xff\xd8"):
+        return False
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+            return image.format != "TIFF" and image.getexif().get(_ORIENTATION, UPRIGHT) in range(2, 9)
     except Exception:  # As in `_header`: whoever decodes it says what is wrong.
         return False
 
@@ -176,7 +180,7 @@ def check_example(example: Example, num_classes: int, path: str, advice: str = "
         raise UserError(
             f"mask {path} has {label.shape[1]} x {label.shape[0]} pixels (width x height), "
             f"but its image has {image.shape[1]} x {image.shape[0]}; expected the same size"
-            + (", as stored: EXIF orientations are not applied." if label.shape[::-1] == image.shape[:2] else ".")
+            + (": one of them lies on its side." if label.shape[::-1] == image.shape[:2] else ".")
         )
     counts = np.bincount(label.ravel(), minlength=256)
     found = np.flatnonzero(counts)

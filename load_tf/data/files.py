@@ -77,7 +77,9 @@ class ImageFiles(Listed):
         Raises:
           UserError: naming the file, if it can't be read, decoded or used.
         """
-        from load_tf.data.decoding import check_example, decode_image, is_turned  # takes TensorFlow, listing doesn't
+        # Takes TensorFlow, listing doesn't.
+        from load_tf.data.decoding import check_example, decode_image, has_ignored_orientation
+        from load_tf.data.orientation import UPRIGHT, orientation_of, upright_label
 
         pair = self._pairs[index]
         data = read_bytes(pair.image)
@@ -87,9 +89,14 @@ class ImageFiles(Listed):
             raise self._with_the_masks(fault, pair) from None
         # A training reads every file again and again; only the first time there is something to notice.
         new = index not in self._noted
-        if new and is_turned(data):
-            self._notes.turned(str(pair.image))
-        example = Example(image, self._label(pair, new), pair.id)
+        label = self._label(pair, new)
+        if (orientation := orientation_of(data)) != UPRIGHT:
+            label, with_it = upright_label(label, image.shape[:2], orientation)
+            if new:
+                self._notes.turned(str(pair.image), "with its mask" if with_it else "alone")
+        elif new and has_ignored_orientation(data):
+            self._notes.turned(str(pair.image), "not")
+        example = Example(image, label, pair.id)
         check_example(example, self._num_classes, str(pair.mask), self._advice)
         self._noted.add(index)
         return example

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from load_tf.data.neighbours import SIZE, signature
 from load_tf.data.text import listing
 from load_tf.errors import UserError
 from load_tf.progress import progress
+
+T = TypeVar("T")
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -162,11 +165,31 @@ def read_examples(
             yield one.example
 
 
-def _in_order(read: Callable[[int], _Found], count: int) -> Iterator[_Found]:
+def sizes_of(split: Split, description: str) -> set[Size]:
+    """(height, width) of a split's images, read in parallel; those that can't be read are left out.
+
+    Args:
+      split: the examples.
+      description: of the split, for the progress bar.
+    """
+
+    def size(index: int) -> Size | None:
+        try:
+            height, width = split[index].image.shape[:2]
+        except UserError:
+            return None
+        return height, width
+
+    found = progress(_in_order(size, len(split)), f"sizes of {description}", total=len(split), unit="image")
+    with interruption.abandonable():
+        return {one for one in found if one is not None}
+
+
+def _in_order(read: Callable[[int], T], count: int) -> Iterator[T]:
     """Calls `read` for 0 to count - 1 in threads; a bounded number is read ahead."""
     workers = min(os.cpu_count() or 1, 16)
     executor = ThreadPoolExecutor(workers)
-    pending: collections.deque[Future[_Found]] = collections.deque()
+    pending: collections.deque[Future[T]] = collections.deque()
     try:
         for index in range(count):
             pending.append(executor.submit(read, index))

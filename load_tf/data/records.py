@@ -105,16 +105,16 @@ class RecordExamples:
     def __getitem__(self, index: int) -> Example:
         """Reads one example. Raises UserError naming the folder and the id if it can't be used."""
         from load_tf.data.decoding import check_example, decode_image, decode_mask  # takes TensorFlow, opening doesn't
+        from load_tf.data.orientation import orientation_of, upright_label
 
         id_ = self._ids[index]
         name = f"{id_} in {self._where}"
         record = self._records[index]
         if record[self._id].decode() != id_:
             raise UserError(f"{name} is not where it should be; remove the folder, and it is prepared anew.")
-        label = decode_mask(record[self._label], name)
-        example = Example(
-            decode_image(record[self._image], name), label if self._relabel is None else self._relabel[label], id_
-        )
+        image, label = decode_image(record[self._image], name), decode_mask(record[self._label], name)
+        label, _ = upright_label(label, image.shape[:2], orientation_of(record[self._image]))
+        example = Example(image, label if self._relabel is None else self._relabel[label], id_)
         check_example(example, self._num_classes, name)
         return example
 

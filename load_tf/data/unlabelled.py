@@ -66,13 +66,13 @@ class Photos(Listed):
 
     def __getitem__(self, index: int) -> Example:
         """Reads one image. Raises UserError, naming the file, if it can't be read or decoded."""
-        from load_tf.data.decoding import decode_image, is_turned  # takes TensorFlow, listing doesn't
+        from load_tf.data.decoding import decode_image, has_ignored_orientation  # takes TensorFlow, listing doesn't
 
         identity, path = self._files[index]
         data = read_bytes(path)
         image = decode_image(data, str(path))
-        if is_turned(data):
-            self._notes.turned(str(path))
+        if has_ignored_orientation(data):
+            self._notes.turned(str(path), "not")
         return without_labels(image, identity)
 
 

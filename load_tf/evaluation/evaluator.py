@@ -8,12 +8,11 @@ import copy
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import orbit
 import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL, Split
 from load_tf.data.pipeline import PARALLEL_CALLS, read_ahead
-from load_tf.devices import workers
+from load_tf.devices import loops, workers
 from load_tf.devices.replicas import per_replica
 from load_tf.errors import UserError
 from load_tf.evaluation.shapes import Shapes, shapes, zeros
@@ -317,7 +316,7 @@ class Evaluator:
             )
 
 
-class _Loop(orbit.StandardEvaluator):
+class _Loop(loops.StandardEvaluator):
     """Orbit's inner loop over a data set: the step is traced, collecting its results and the progress bar are not."""
 
     def __init__(self, step: Callable[..., tuple[tf.Tensor, ...]], strategy: tf.distribute.Strategy) -> None:

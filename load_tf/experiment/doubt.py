@@ -38,7 +38,7 @@ def better_convention(plan: Plan, holdout: Split) -> str | None:
     some = Subset(holdout, tuple(np.unique(np.linspace(0, len(holdout) - 1, IMAGES).round().astype(int)).tolist()))
     sizes = {tuple(some[index].image.shape[:2]) for index in range(len(some))}
     crop = other.crop_for(sizes)
-    present = _score(plan, some, plan.segmentor.convention, plan.experiment.crop)
+    present = _score(plan, some, plan.segmentor.convention, plan.crop)
     try:
         score = _score(plan, some, other, crop)
     except (ValueError, tf.errors.OpError):
@@ -48,7 +48,7 @@ def better_convention(plan: Plan, holdout: Split) -> str | None:
     setting = f"{other.upsampling!r}, {other.multiple}, {other.offset}"
     return (
         f"the segmentor scores {score:.2f} on {len(some)} hold-out images of {_words(other, crop)}, but {present:.2f} "
-        f"as it is run, with {_words(plan.segmentor.convention, plan.experiment.crop)}: if it was trained that way, "
+        f"as it is run, with {_words(plan.segmentor.convention, plan.crop)}: if it was trained that way, "
         f"say so with keras_model.upsampling = {other.upsampling!r}, or convention=load_tf.Convention({setting})"
     )
 

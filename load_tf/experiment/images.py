@@ -106,7 +106,7 @@ def _refuse_larger(
         except UserError:
             return f"smaller images, since {plan.segmentor.limit},"
 
-    faults = larger_than(limit or plan.experiment.crop, parts, use)
+    faults = larger_than(limit or plan.crop, parts, use)
     if faults:
         raise UserError(faults[0])
 

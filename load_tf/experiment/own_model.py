@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.multi_scale import Evaluation
 from load_tf.experiment import run as experiment
+from load_tf.experiment.defaults import defaults
 from load_tf.experiment.endless import finite
 from load_tf.experiment.plan import Plan, fitted
 from load_tf.experiment.result import Result as Result
@@ -76,11 +77,11 @@ def run(
     groups: Any = None,
     name: str | None = None,
     seed: int = 0,
-    lookahead: Lookahead | None = None,
-    discriminator: Discriminator | None = None,
-    discriminator_training: DiscriminatorTraining | None = None,
-    adversarial: AdversarialTraining | None = None,
-    sampling: Sampling | None = None,
+    lookahead: Lookahead | Mapping[str, Any] | None = None,
+    discriminator: Discriminator | Mapping[str, Any] | None = None,
+    discriminator_training: DiscriminatorTraining | Mapping[str, Any] | None = None,
+    adversarial: AdversarialTraining | Mapping[str, Any] | None = None,
+    sampling: Sampling | Mapping[str, Any] | None = None,
     stage_one: StageOne | None = None,
     evaluation_batch_size: int = 4,
     deterministic: bool = True,
@@ -93,6 +94,10 @@ def run(
     >>> photos = folder("photos")
     >>> result = load_tf.run(model, photos.split("train"), photos.split("validation"), run_dir="runs/mine")
     >>> result.summary["untouched"]["gain"]  # on images that neither trained nor chose the model
+
+    Where it is given no setting, it plays `load_tf.defaults()`: ten iterations at the most, minutes on two cores for
+    some dozen photos. `load_tf.run(..., **load_tf.paper())` plays the paper's setting, which nothing bounds. The first
+    line it prints says how long it will take.
 
     You can stop it at any time. The same call on the same folder, in a new process, goes on from the last commit. On
     the folder of a finished run it gives the result of that run.
@@ -120,7 +125,9 @@ def run(
         The hold-out is drawn by whole groups, and intervals are over groups. None: those the data bring, if any.
       name: for the tables; None: the model's.
       seed: of every draw.
-      lookahead: parameters of Algorithm 1; here and below None stands for the paper's.
+      lookahead: parameters of Algorithm 1; here and in the next four None stands for that part of
+        `load_tf.defaults()`, and a dictionary for it with other values of some fields. A part that is given as a whole
+        has the paper's value of what it was not told.
       discriminator: its size and what it sees.
       discriminator_training: its training.
       adversarial: the segmentor's updates.
@@ -136,14 +143,13 @@ def run(
     Raises:
       UserError: if the model, the data, the folder or a parameter is not what it has to be.
     """
-    given = (finite(training, "training"), finite(validation, "validation"))
-    splits = as_splits(*given, groups, finite(unlabelled, UNLABELLED_SPLIT))
+    pairs = (finite(training, "training"), finite(validation, "validation"))
+    splits = as_splits(*pairs, groups, finite(unlabelled, UNLABELLED_SPLIT))
     segmentor, crop, num_classes = _segmentor(model, pretrained, convention, crop, _sizes(splits.values()))
     a_third = max(1, min(500, len(splits["validation"]) // 3))
-    players = Players(
-        *(discriminator or Discriminator(), discriminator_training or DiscriminatorTraining()),
-        *(adversarial or AdversarialTraining(), sampling or Sampling()),
-    )
+    given = {"lookahead": lookahead, "discriminator": discriminator, "discriminator_training": discriminator_training,
+             "adversarial": adversarial, "sampling": sampling}  # fmt: skip
+    parts: dict[str, Any] = {**defaults(**{name: part for name, part in given.items() if part is not None})}
     settings = Experiment(
         _dataset(splits, num_classes, class_names, colours),
         lambda num_classes: segmentor,
@@ -157,8 +163,8 @@ def run(
     runtime = Runtime(deterministic=deterministic)
     runtime.set_up()
     stage_one = fitted(stage_one or StageOne(), segmentor)
-    rest = (players, segmentor, Evaluation(), tf.distribute.get_strategy())
-    plan = Plan(settings, runtime, lookahead or Lookahead(), stage_one, *rest)
+    rest = (segmentor, Evaluation(), tf.distribute.get_strategy())
+    plan = Plan(settings, runtime, parts.pop("lookahead"), stage_one, Players(**parts), *rest)
     config = _as_text(plan, splits)
     experiment.run(dataclasses.replace(plan, parameters=config), run_dir, config, on_event)
     _put_result_back(segmentor.model, run_dir)

@@ -1,16 +1,19 @@
 """An experiment assembled from gin: every configurable it needs is called here, before any data is read."""
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import tensorflow as tf
 
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.dataset import SegmentationDataset, Split
+from load_tf.data.inspection import sizes_of
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
+from load_tf.discriminator.grid import Size
 from load_tf.discriminator.settings import Discriminator
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -28,10 +31,13 @@ from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import StageOne
 
+_NO_IMAGES: Size = (513, 513)
+"""Stands for the sizes of images where none can be read."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """An assembled experiment: everything is built, nothing is read."""
+    """An assembled experiment: all is built, and nothing read but images' sizes, where the crop is to be found."""
 
     experiment: Experiment
     runtime: Runtime
@@ -44,6 +50,12 @@ class Plan:
     parameters: str | None = None
     """Every parameter as text, where no gin file gave them; None: gin knows."""
 
+    @property
+    def crop(self) -> Size:
+        """(height, width) images are padded to: known, also where it was left to be found."""
+        assert self.experiment.crop is not None
+        return self.experiment.crop
+
     def evaluator(
         self, split: Split, model: Callable[..., tf.Tensor] | None = None, bfloat16: bool = False
     ) -> Evaluator:
@@ -52,7 +64,7 @@ class Plan:
         return Evaluator(
             model or self.segmentor.model,
             split,
-            experiment.crop,
+            self.crop,
             experiment.dataset.num_classes,
             experiment.evaluation_batch_size,
             convention=self.segmentor.convention,
@@ -68,7 +80,7 @@ class Plan:
     def table_evaluator(self, split: Split, bfloat16: bool = False) -> Evaluator:
         """What tables are made with: several scales and mirrored images where `Evaluation` asks so, and float32."""
         segmentor = self.segmentor
-        model = self.evaluation.wrap(segmentor.model, self.experiment.crop, segmentor.convention, segmentor.largest)
+        model = self.evaluation.wrap(segmentor.model, self.crop, segmentor.convention, segmentor.largest)
         return self.evaluator(split, model, bfloat16)
 
     def game(
@@ -100,7 +112,7 @@ class Plan:
             holdout,
             self.players,
             experiment.method,
-            crop=experiment.crop,
+            crop=self.crop,
             num_classes=experiment.dataset.num_classes,
             seed=experiment.seed,
             run=run,
@@ -129,10 +141,11 @@ def assemble(beside: tuple[str, ...] = ()) -> Plan:
     registry.configured(LoAd)()
     experiment = make_experiment()
     parts: dict[type, Any] = {cls: registry.configured(cls)() for cls in registry.PARAMETERS}
+    sizes = _sizes(experiment) if experiment.crop is None else frozenset()
     with strategy.scope():
-        segmentor = make_segmentor(experiment)
+        segmentor = make_segmentor(experiment, sizes)
     refuse_unused_bindings(beside)
-    crop = segmentor.crop(experiment.crop)
+    crop = segmentor.crop_for(sizes) if experiment.crop is None else segmentor.crop(experiment.crop)
     if crop != experiment.crop:
         experiment = dataclasses.replace(experiment, crop=crop)
     players = Players(parts[Discriminator], parts[DiscriminatorTraining], parts[AdversarialTraining], parts[Sampling])
@@ -151,15 +164,31 @@ def fitted(stage_one: StageOne, segmentor: Segmentor) -> StageOne:
     return dataclasses.replace(stage_one, crop=segmentor.crop(stage_one.crop, "StageOne.crop"))
 
 
-def make_segmentor(experiment: Experiment) -> Segmentor:
+def _sizes(experiment: Experiment) -> frozenset[Size]:
+    """(height, width) of all images that the experiment reads.
+
+    What can't be opened or read is left out: once all is assembled, it is refused with all other faults.
+    """
+    found: set[Size] = set()
+    for name in experiment.splits:
+        with contextlib.suppress(UserError):
+            found |= sizes_of(experiment.dataset.split(name), f"{experiment.dataset.name} {name}")
+    return frozenset(found) or frozenset({_NO_IMAGES})
+
+
+def make_segmentor(experiment: Experiment, sizes: Collection[Size] = ()) -> Segmentor:
     """The experiment's segmentor; its factory is told the crop if it asks for one.
+
+    Args:
+      experiment: what is run on what.
+      sizes: of its images, where the crop is to be found: then the factory is told the largest height and width.
 
     Raises:
       UserError: if it can't be made.
     """
     options: dict[str, Any] = {}
     if "crop" in inspect.signature(experiment.segmentor).parameters:
-        options["crop"] = experiment.crop
+        options["crop"] = experiment.crop or tuple(max(size[axis] for size in sizes) for axis in (0, 1))
     return experiment.segmentor(num_classes=experiment.dataset.num_classes, **options)
 
 

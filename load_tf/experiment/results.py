@@ -69,7 +69,7 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
         export(
             plan.segmentor.model,
             directory.path / "saved_model",
-            crop=experiment.crop,
+            crop=plan.crop,
             class_names=experiment.dataset.class_names,
             colours=experiment.dataset.colours,
             convention=plan.segmentor.convention,

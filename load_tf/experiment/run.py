@@ -10,7 +10,7 @@ from load_tf.devices import processor, workers
 from load_tf.discriminator import build
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
-from load_tf.experiment import disk_use, doubt, environment, results
+from load_tf.experiment import disk_use, doubt, environment, forecast, results
 from load_tf.experiment.images import Data, hold_to, read_data
 from load_tf.experiment.plan import Plan
 from load_tf.experiment.start import make_baseline
@@ -67,8 +67,6 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
         terminal.say(f"resuming {directory.path} from commit {directory.state['commit']}.")
         for event in directory.journal():
             terminal.remember(event)
-    if plan.segmentor.limit is not None:
-        terminal.say(f"{plan.segmentor.limit}; larger images are refused.")
     judge = plan.experiment.method.discriminator_settings(plan.players.discriminator)
     if judge is not None:
         build.refuse_unusable(judge)
@@ -77,23 +75,32 @@ def _run(plan: Plan, directory: RunDirectory, config: str, users: Sequence[Liste
         trained_variables(plan.segmentor.model, plan.players.adversarial)
     data = read_data(plan)
     hold_to(directory, data, plan)
+    holdout = plan.looking_evaluator(data.holdout)
+    if not directory.state and (pace := forecast.sentence(plan, data, holdout)):
+        terminal.say(pace)
+    if plan.segmentor.limit is not None:
+        terminal.say(f"{plan.segmentor.limit}; larger images are refused.")
     if plan.runtime.math != "float32":
         how = "in bfloat16" if plan.runtime.looks_in_bfloat16 else f"in float32: {processor.LACKS}"
         terminal.say(f"Runtime.math is {plan.runtime.math!r}: models are looked at {how}.")
-    unlabelled = len(data.unlabelled) if data.unlabelled is not None else 0
+    unlabelled = len(data.unlabelled or ())
     if unlabelled:
         terminal.say(f"{len(data.training)} images with labels and {unlabelled} without are trained on.")
     counts = (len(data.training) + unlabelled, len(data.holdout), len(data.validation))
     terminal.say(disk_use.sentence(plan, directory.path, *counts))
     log = TensorBoardLog(directory.path / "tensorboard" if team.is_chief else None, directory.journal())
     log.text("config", config)
-    train(plan, data, directory, Listeners(log, terminal, *users).hear)
+    train(plan, data, directory, Listeners(log, terminal, *users).hear, holdout)
     results.report(plan, data, directory, log, terminal)
     log.close()
 
 
 def train(
-    plan: Plan, data: Data, directory: RunDirectory, listen: Callable[[dict[str, Any]], None] = lambda event: None
+    plan: Plan,
+    data: Data,
+    directory: RunDirectory,
+    listen: Callable[[dict[str, Any]], None] = lambda event: None,
+    holdout: Evaluator | None = None,
 ) -> None:
     """Stage 1, where it is needed, and the experiment's method; the plan's model then is the result.
 
@@ -102,8 +109,9 @@ def train(
       data: its images.
       directory: where it commits to, and goes on from.
       listen: is told every event of the journal.
+      holdout: the hold-out's evaluator; None: one is made.
     """
-    holdout = plan.looking_evaluator(data.holdout)
+    holdout = holdout or plan.looking_evaluator(data.holdout)
     if directory.state.get("phase") == "done":
         arrays_to_variables(directory.arrays("start"), plan.segmentor.model.variables)
         return

@@ -66,7 +66,7 @@ def settings(plan: Plan) -> dict[str, Any]:
         "split": experiment.validation_split,
         "segmentor": segmentor.description,
         "output_stride": segmentor.output_stride,
-        "crop": list(experiment.crop),
+        "crop": list(plan.crop),
         "scales": list(plan.evaluation.scales),
         "flip": plan.evaluation.flip,
         "resizing": segmentor.convention.describe(segmentor.full_resolution),
@@ -80,7 +80,7 @@ def settings(plan: Plan) -> dict[str, Any]:
 
 def warnings(plan: Plan) -> list[str]:
     """What does not belong together and costs points, each in a sentence."""
-    stride, crop = plan.segmentor.output_stride, plan.experiment.crop
+    stride, crop = plan.segmentor.output_stride, plan.crop
     found = []
     if plan.segmentor.limit is not None:
         found.append(plan.segmentor.limit)

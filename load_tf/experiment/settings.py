@@ -21,7 +21,8 @@ class Experiment:
       segmentor: a function from `num_classes` to a `Segmentor`.
       name: for the tables.
       crop: (height, width) images are padded to, as the segmentor's convention allows: 16 k + 1 each for the official
-        networks; the paper's is 513 x 513.
+        networks; the paper's is 513 x 513. None: the smallest that holds all images of the splits, exactly theirs if
+        they have one size that the segmentor takes; finding it reads every image once more.
       training_split: D_t.
       validation_split: what Table 1 is over; the hold-out is drawn from it.
       holdout_images: how many validation images decide on peaks (paper: 500 of 1,449); the rest stays untouched.
@@ -39,7 +40,7 @@ class Experiment:
     dataset: SegmentationDataset
     segmentor: Callable[..., Segmentor]
     name: str = "LoAd"
-    crop: Size = (513, 513)
+    crop: Size | None = (513, 513)
     training_split: str = "train"
     validation_split: str = "validation"
     holdout_images: int = 500
@@ -52,15 +53,21 @@ class Experiment:
     commit_every: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "crop", tuple(self.crop))
-        # What else is asked of it, the segmentor knows.
-        Convention().check_crop(self.crop, "experiment.crop")
+        if self.crop is not None:
+            object.__setattr__(self, "crop", tuple(self.crop))
+            # What else is asked of it, the segmentor knows.
+            Convention().check_crop(self.crop, "experiment.crop")
         check_whole(self, "holdout_images", "evaluation_batch_size", "commit_every", called="experiment")
         check_whole(self, "watched_images", least=0, expected="a whole number, 0 for none", called="experiment")
-        names = [n for n in (self.training_split, self.validation_split, self.holdout_split) if n is not None]
+        names = self.splits
         if len(set(names)) < len(names):
             raise UserError(
                 f"experiment.training_split, validation_split and holdout_split are {', '.join(map(repr, names))}; "
                 "expected splits that differ: what was trained or chosen on says nothing of other images."
             )
         check(self, "seed", allowed=lambda seed: isinstance(seed, int), expected="a whole number", called="experiment")
+
+    @property
+    def splits(self) -> list[str]:
+        """The names of the splits it reads: training, validation, and the hold-out's if it has one."""
+        return [n for n in (self.training_split, self.validation_split, self.holdout_split) if n is not None]

@@ -55,9 +55,7 @@ def _stage_one(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
         best.from_arrays(directory.arrays("best"))
     while state["epoch"] < settings.epochs:
         began = time.monotonic()
-        trainer.train_dataset = cross_entropy_batches(
-            data.training, settings, plan.experiment.crop, seed, state["epoch"]
-        )
+        trainer.train_dataset = cross_entropy_batches(data.training, settings, plan.crop, seed, state["epoch"])
         loss = trainer.train(tf.constant(steps))["loss"]
         score = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
         state["epoch"] += 1
@@ -101,7 +99,7 @@ def _calibrate(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
     """Fits class constants to D_t's proportions, and returns them; the journal says what they did."""
     began, steps = time.monotonic(), plan.stage_one.calibrate
     before = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
-    calibrator = Calibrator(plan.segmentor.model, holdout.on(data.training), GAIN, plan.experiment.crop)
+    calibrator = Calibrator(plan.segmentor.model, holdout.on(data.training), GAIN, plan.crop)
     at_first = calibrator.bias.numpy()
     gaps = [calibrator.step()["class_gap"] for _ in range(steps)]
     after = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))

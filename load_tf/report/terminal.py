@@ -234,6 +234,17 @@ class Silent(Terminal):
         """Prints nothing."""
 
 
+def in_minutes(seconds: float) -> str:
+    """A time that is only roughly known: "a minute", "6 min", "3 h 20 min", "4 days"."""
+    minutes = math.ceil(seconds / 60)
+    if minutes <= 1:
+        return "a minute"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = minutes / 60
+    return f"{minutes // 60} h {minutes % 60:02d} min" if hours < 48 else f"{math.ceil(hours / 24)} days"
+
+
 def _duration(seconds: float) -> str:
     """Hours and minutes, or minutes and seconds."""
     whole = max(0, round(seconds))

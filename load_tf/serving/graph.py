@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from load_tf.data.orientation import orientation_in_graph, upright_in_graph
 from load_tf.segmentors import labelling
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.folding import Forward, forward
@@ -66,7 +67,8 @@ def refusals(images: tf.Tensor, max_pixels: int, largest: labelling.Size | None 
 def decode_one(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decodes the only image of a request.
 
-    Pixels are taken as they are stored: an EXIF orientation is not applied, as in the official data pipeline.
+    A JPEG is turned upright by its EXIF orientation, as by `load_tf.data.decoding.decode_image`: the label map is that
+    of the photo as it is looked at.
 
     Args:
       image_bytes: string of shape [] or [1] (any with one element), an encoded JPEG, PNG, BMP or GIF (first frame).
@@ -88,6 +90,7 @@ def decode_one(image_bytes: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies([coloured]):
         encoded = tf.identity(encoded)
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image = upright_in_graph(tf.ensure_shape(image, [None, None, 3]), orientation_in_graph(encoded))
     return tf.ensure_shape(image, [None, None, 3])[tf.newaxis]
 
 

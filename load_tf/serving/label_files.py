@@ -64,8 +64,9 @@ def predict(
 ) -> Prediction:
     """Labels image files.
 
-    Images are decoded as everywhere else (`load_tf.data.decoding`), that is as stored: an EXIF orientation is not
-    applied. A file that can't be labelled is reported in the result, the rest is done.
+    Images are decoded as everywhere else (`load_tf.data.decoding`): a photo with an EXIF orientation is turned upright,
+    and its label map lies as the photo is looked at. A file that can't be labelled is reported in the result, the rest
+    is done.
 
     Args:
       segmentor: the model.

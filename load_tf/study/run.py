@@ -58,7 +58,7 @@ def make(run_dir: Path, result: Path) -> None:
     before = evaluator.evaluate("untouched, before")
     bare = None
     if "calibration" in directory.state["files"] and assembled.experiment.start_from is None:
-        bias = logits_bias(model, assembled.experiment.crop)
+        bias = logits_bias(model, assembled.crop)
         bias.assign_sub(directory.arrays("calibration")["constants"])
         bare = evaluator.evaluate("untouched, without class constants")
     groups = groups_of(untouched)
@@ -79,7 +79,7 @@ def _fitted_again(assembled: plan.Plan, training: Split, untouched: Evaluator) -
     """Would class constants have made as much of it? The confusion matrices with constants fitted once more, and then
     taken back: what is a gain in class proportion only, constants give to the start as well."""
     images = Subset(training, tuple(range(0, len(training), max(1, len(training) // AGAIN_IMAGES))))
-    model, crop = assembled.segmentor.model, assembled.experiment.crop
+    model, crop = assembled.segmentor.model, assembled.crop
     calibrator = Calibrator(model, untouched.on(images), GAIN, crop)
     held = calibrator.bias.numpy()
     for _ in range(AGAIN_STEPS):

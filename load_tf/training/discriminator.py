@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-import orbit
 import tensorflow as tf
 from scipy.stats import rankdata
 
+from load_tf.devices import loops
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.conditional import ConditionalDiscriminator, per_map
@@ -169,7 +169,7 @@ class DiscriminatorProgress:
         return "max_epochs" if self.epoch >= limit else None
 
 
-class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
+class DiscriminatorTrainer(loops.StandardTrainer, loops.StandardEvaluator):
     """Binary cross-entropy on logits, ground truth 1, generated 0; both terms of equation (2).
 
     `train` runs the steps of an epoch and returns the mean `loss`; `evaluate` measures the hold-out in inference mode,
@@ -196,8 +196,8 @@ class DiscriminatorTrainer(orbit.StandardTrainer, orbit.StandardEvaluator):
           strategy: its replicas share a batch.
           make_optimizer: makes one in place of the settings'.
         """
-        orbit.StandardTrainer.__init__(self, None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
-        orbit.StandardEvaluator.__init__(self, None)
+        loops.StandardTrainer.__init__(self, None, loops.StandardTrainerOptions(use_tf_while_loop=True))
+        loops.StandardEvaluator.__init__(self, None)
         self.discriminator, self.settings = discriminator, settings
         self.num_classes, self.strategy = num_classes, strategy
         self.parts = Parts(strategy)

@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 
 import keras
-import orbit
 import tensorflow as tf
 
 from load_tf.data.dataset import Split
+from load_tf.devices import loops
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, take_global_gradients
 from load_tf.discriminator.grid import Size
@@ -96,7 +96,7 @@ def trained_variables(segmentor: keras.Model, settings: AdversarialTraining) -> 
     return found
 
 
-class SegmentorTrainer(orbit.StandardTrainer):
+class SegmentorTrainer(loops.StandardTrainer):
     """Trains the segmentor by SGD, a number of updates at a time.
 
     `train` returns means over the updates: `loss`, `gradient_norm`, what `measures` names; `path_length`, the sum of
@@ -142,7 +142,7 @@ class SegmentorTrainer(orbit.StandardTrainer):
         Raises:
           UserError: as `trained_variables`, or if the segmentor can't be checkpointed as they ask for.
         """
-        super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
+        super().__init__(None, loops.StandardTrainerOptions(use_tf_while_loop=True, use_tf_function=True))
         self.segmentor, self.settings = segmentor, settings
         self.crop, self.num_classes, self.strategy, self.convention = crop, num_classes, strategy, convention
         self.decay_over, self.augmentation = decay_over, augmentation

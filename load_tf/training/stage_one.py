@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import keras
 import numpy as np
-import orbit
 import tensorflow as tf
 
 from load_tf.data.dataset import IGNORE_LABEL, Split
+from load_tf.devices import loops
 from load_tf.devices.precision import LossScale
 from load_tf.devices.replicas import Batch, Parts, synchronize_batch_norm, take_global_gradients
 from load_tf.discriminator.buffer import stream
@@ -131,7 +131,7 @@ def pixels_seen(labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(labels != IGNORE_LABEL, tf.float32))
 
 
-class CrossEntropyTrainer(orbit.StandardTrainer):
+class CrossEntropyTrainer(loops.StandardTrainer):
     """Trains a segmentor by cross-entropy; `train` returns the mean `loss` per pixel."""
 
     def __init__(
@@ -151,7 +151,7 @@ class CrossEntropyTrainer(orbit.StandardTrainer):
           strategy: where the variables live; its replicas share a batch.
           convention: the segmentor's.
         """
-        super().__init__(None, orbit.StandardTrainerOptions(use_tf_while_loop=True))
+        super().__init__(None, loops.StandardTrainerOptions(use_tf_while_loop=True))
         self.segmentor, self.strategy, self.convention = segmentor, strategy, convention
         self.parts = Parts(strategy)
         self.statistics_move = settings.batch_norm == "batch"

@@ -10,6 +10,8 @@ import pytest
 from load_tf.algorithm.lookahead import Lookahead, State, play
 from load_tf.errors import UserError
 
+pytestmark = pytest.mark.portable
+
 
 class ScriptedGame:
     """Plays cycles whose mIoU per iteration is written down; NaN scores stay NaN, 'nan-update' is a bad update."""

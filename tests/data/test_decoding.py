@@ -11,7 +11,14 @@ from PIL import Image
 
 from load_tf.data.colours import voc_palette
 from load_tf.data.dataset import Example
-from load_tf.data.decoding import MAX_PIXELS, check_example, decode_image, decode_labels, decode_mask
+from load_tf.data.decoding import (
+    MAX_PIXELS,
+    check_example,
+    decode_image,
+    decode_labels,
+    decode_mask,
+    has_ignored_orientation,
+)
 from load_tf.errors import UserError
 
 RANDOM = np.random.default_rng(7)
@@ -79,10 +86,20 @@ def test_what_tensorflow_does_not_read_follows_the_same_rules() -> None:
     np.testing.assert_array_equal(decode_image(still, "x"), tf.io.decode_image(still, channels=3)[0])
 
 
-def test_exif_orientation_is_ignored() -> None:
+def test_a_photo_is_turned_upright() -> None:
+    """The JPEG's pixels as stored are TensorFlow's; a TIFF is turned, too; a PNG is not, which is known of it."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode_image(encode(Image.fromarray(PIXELS), "JPEG", exif=exif), "x").shape == (13, 17, 3)
+    files = {kind: encode(Image.fromarray(PIXELS), kind, exif=exif) for kind in ("JPEG", "TIFF", "PNG")}
+    stored = tf.io.decode_image(files["JPEG"]).numpy()
+    np.testing.assert_array_equal(decode_image(files["JPEG"], "x"), np.rot90(stored, -1))
+    np.testing.assert_array_equal(decode_image(files["TIFF"], "x"), np.rot90(PIXELS, -1))
+    np.testing.assert_array_equal(decode_image(files["PNG"], "x"), PIXELS)
+    assert {kind: has_ignored_orientation(data) for kind, data in files.items()} == {
+        "JPEG": False,
+        "TIFF": False,
+        "PNG": True,
+    }
 
 
 def test_one_pixel() -> None:

@@ -16,6 +16,8 @@ from load_tf.data.folder import folder
 from load_tf.data.groups import Group, Groups
 from load_tf.errors import UserError
 
+pytestmark = pytest.mark.portable
+
 Maker = Callable[..., Path]
 NAMES = ("sky", "tree", "road")
 

@@ -45,7 +45,7 @@ def plan(
     """As much of a plan as reading takes."""
     experiment = Experiment(dataset, lambda: None, crop=crop, **{"holdout_images": 1, **settings})  # type: ignore[arg-type,return-value]
     segmentor = Segmentor(None, True, "none", 16, convention, largest)  # type: ignore[arg-type]
-    return SimpleNamespace(experiment=experiment, segmentor=segmentor, parameters=parameters)
+    return SimpleNamespace(experiment=experiment, segmentor=segmentor, parameters=parameters, crop=crop)
 
 
 def test_images_larger_than_the_crop_are_refused_when_they_are_read(root: Path) -> None:

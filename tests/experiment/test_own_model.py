@@ -1,6 +1,5 @@
 """LoAd from Python: the README's snippet as it stands, a plain U-Net, KerasHub's DeepLabv3+, and what is refused."""
 
-import ast
 import json
 import re
 import subprocess
@@ -21,7 +20,6 @@ from load_tf.errors import UserError
 from load_tf.experiment import plan, scoring
 from load_tf.experiment import run as experiment
 from tests.networks import unet
-from tests.pages import gin_bindings
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (48, 64)
@@ -342,19 +340,14 @@ def readme_snippet() -> str:
     return str(snippet)
 
 
-def parameters_in(gin_file: str, name: str) -> dict[str, Any]:
-    """What a shipped file binds of an object."""
-    bound = gin_bindings((ROOT / "gin" / gin_file).read_text()).items()
-    return {key.removeprefix(f"{name}."): ast.literal_eval(value) for key, value in bound if key.startswith(f"{name}.")}
-
-
+@pytest.mark.portable
 def test_the_readme_snippet_is_short_and_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As it stands, on a folder of scenes. Its discriminator is trained as the gin file for such folders has it."""
+    """As it stands, on a folder of scenes; the setting is the default one, the first line says how long it takes."""
     snippet = readme_snippet()
     lines = [line for line in snippet.splitlines() if line.strip()]
-    assert len(lines) <= 26 and max(map(len, lines)) <= 120
+    assert len(lines) <= 8 and max(map(len, lines)) <= 120
     monkeypatch.chdir(tmp_path)
     unet().save("mine.keras")
     for kind in ("images", "masks"):
@@ -365,20 +358,12 @@ def test_the_readme_snippet_is_short_and_runs(
     Path("photos/classes.txt").write_text("".join(f"class {k}\n" for k in range(8)))
     Path("photos/val.txt").write_text("".join(f"{k}\n" for k in range(4)))
     Path("photos/train.txt").write_text("".join(f"{k}\n" for k in range(4, 12)))
-    given: dict[str, Any] = {}
-    run = load_tf.run
-
-    def listen(*data: Any, **settings: Any) -> Any:
-        given.update(settings)
-        return run(*data, **settings)
-
-    monkeypatch.setitem(load_tf.__dict__, "run", listen)
     namespace: dict[str, Any] = {}
     exec(compile(snippet, "README.md", "exec"), namespace)
-    for settings in (given["discriminator"], given["discriminator_training"]):
-        bound = parameters_in("camvid.gin", type(settings).__name__)
-        assert len(bound) >= 4 and settings == type(settings)(**bound)
-    assert given["sampling"] == load_tf.Sampling(gumbel_noise=False), "its speckle is a leak to who sees masks"
-    assert "'gain'" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert re.match(r"time: about .*for 10 iterations in 2 cycles", printed)
+    assert "'gain'" in printed
+    config = (tmp_path / "runs/mine/config.gin").read_text()
+    assert "Lookahead.max_iterations = 10" in config and "Discriminator.architecture = 'convolutional'" in config
     assert (tmp_path / "runs/mine/report/index.html").is_file()
     assert keras.saving.load_model("better.keras").output_shape[-1] == 8

@@ -17,7 +17,7 @@ from load_tf.segmentors.segmentor import Segmentor
 def test_a_crop_that_the_output_stride_does_not_divide_is_warned_of(
     crop: tuple[int, int], stride: int, expected: int
 ) -> None:
-    plan = SimpleNamespace(segmentor=Segmentor(None, True, "", stride), experiment=SimpleNamespace(crop=crop))
+    plan = SimpleNamespace(segmentor=Segmentor(None, True, "", stride), crop=crop)
     found = warnings(plan)
     assert len(found) == expected
     assert all("97x113" in warning and "32" in warning for warning in found)

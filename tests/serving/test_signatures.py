@@ -14,6 +14,8 @@ from load_tf.serving import loaded
 from load_tf.serving.saved_model import export
 from tests import networks
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.fixture(name="version", scope="module")
 def _version(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,6 +12,8 @@ from load_tf.errors import UserError
 from load_tf.randomness import generator
 from load_tf.storage import arrays
 
+pytestmark = pytest.mark.portable
+
 DTYPES = ("u1", "i1", "u2", "<i4", ">i4", "i8", "f2", "f4", ">f8", "c8", "?")
 SHAPES = ((), (1,), (0,), (3, 0, 2), (5,), (2, 3, 4))
 

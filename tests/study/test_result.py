@@ -7,6 +7,8 @@ import pytest
 
 from load_tf.study.result import GROUPS, counts_by_group, what_happened
 
+pytestmark = pytest.mark.portable
+
 
 def cycle(number: int, iterations: int, peak: int | None = None, distance: float = 0.5) -> list[dict[str, Any]]:
     """The events of one: its updates, its end, its peak."""
