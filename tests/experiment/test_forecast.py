@@ -125,6 +125,15 @@ def test_roughly_known_times(seconds: float, words: str) -> None:
     assert in_minutes(seconds) == words
 
 
+def test_a_step_takes_what_the_shortest_of_three_took() -> None:
+    """Other work makes some longer; two seconds are enough, and the first of all is not timed."""
+    made: list[int] = []
+    ticks = iter([0.0, 1.0, 1.0, 1.5, 2.0, 2.4])
+    assert forecast._seconds(lambda: made.append(1), lambda: next(ticks)) == pytest.approx(0.4) and len(made) == 4
+    ticks = iter([0.0, 1.5, 2.0, 3.0])
+    assert forecast._seconds(lambda: made.append(1), lambda: next(ticks)) == 1.0 and len(made) == 7
+
+
 def test_measuring_changes_nothing(tmp_path: Path) -> None:
     """On a real plan: three steps are timed, after one of each kind that is not; weights stay as they are."""
     networks.one_convolution(8).save(tmp_path / "mine.keras")
