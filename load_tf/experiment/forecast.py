@@ -186,7 +186,7 @@ def _epochs(settings: DiscriminatorTraining, cycles: int) -> int:
 
 
 def _seconds(step: Callable[[], Any], clock: Callable[[], float]) -> float:
-    """Of a step: the shortest of three, or of as many as fit into two seconds; the first of all traces and allocates."""
+    """Of a step: the shortest of three, or of as many as fit into two seconds, after a first one that traces."""
     step()
     times: list[float] = []
     while len(times) < 3 and sum(times) < 2:
