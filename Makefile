@@ -3,9 +3,10 @@ RUN_DIR ?= runs/demo
 
 .PHONY: test portable slow golden soak lint wheel docs demo
 
-# The tests of a file stay in one process, since they share what they set up.
+# The tests of a file stay in one process, since they share what they set up; the dearest files come first, in the order
+# of tests/conftest.py, and not those with most tests.
 test:
-	$(PYTHON) -m pytest -n 2 --dist loadfile -q
+	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 # What is run on every other Python than that of `test`.
 portable:

@@ -1,12 +1,13 @@
 """The project's pages, and what stands in their code blocks."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests import forked, tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -38,15 +39,25 @@ def gin_bindings(text: str) -> dict[str, str]:
     return found
 
 
-def run_module(words: list[str], folder: Path) -> str:
-    """Runs `python -m` with the words in a folder, as one who has installed load_tf; returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
+def run_module(words: list[str], folder: Path, from_nothing: bool = False) -> str:
+    """Runs `python -m` with the words in a folder, as one who has installed load_tf; returns what it printed.
+
+    Args:
+      words: the module, and its arguments.
+      folder: where.
+      from_nothing: as `Tiny.run` says.
+    """
+    command = ["-m", *words]
+    if from_nothing:
+        done = subprocess.run(
+            [sys.executable, *command],
+            env=tiny.environment(),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+        )
+    else:
+        done = forked.run(command, folder, tiny.environment(), timeout=1800)
     assert done.returncode == 0, f"{words}: {done.stderr[-2000:]}"
     return done.stdout + done.stderr

@@ -11,7 +11,8 @@ from load_tf import commands, main
 
 commands.quiet_tensorflow()
 
-from collections.abc import Callable  # noqa: E402 - TensorFlow is silenced before it comes
+import functools  # noqa: E402 - TensorFlow is silenced before it comes
+from collections.abc import Callable  # noqa: E402
 from unittest import mock  # noqa: E402
 
 import numpy as np  # noqa: E402
@@ -53,30 +54,46 @@ def _examples(game: AdversarialGame) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(images, tf.float32), tf.constant(labels[:, ::4, ::4])
 
 
-def rise(game: AdversarialGame) -> None:
-    """Gradient descent on the cross-entropy of all training images, until the hold-out's mIoU is a peak's."""
-    images, labels = _examples(game)
-    seen = tf.cast(labels != IGNORE_LABEL, tf.float32)
-    truth = tf.where(labels != IGNORE_LABEL, labels, 0)
-    variables = game.segmentor.trainable_variables
-    velocities = [tf.Variable(tf.zeros_like(variable.value)) for variable in variables]
-    state = game.state
-    wanted = PEAK + max(state.start_miou, state.peak_miou or 0.0)
+class _Teacher:
+    """Gradient descent on the cross-entropy of all training images of a game; traced once."""
+
+    def __init__(self, game: AdversarialGame) -> None:
+        self._segmentor = game.segmentor
+        self._images, labels = _examples(game)
+        self._seen = tf.cast(labels != IGNORE_LABEL, tf.float32)
+        self._truth = tf.where(labels != IGNORE_LABEL, labels, 0)
+        self._velocities = [tf.Variable(tf.zeros_like(v.value)) for v in game.segmentor.trainable_variables]
+
+    def begin(self) -> None:
+        """Without momentum."""
+        for velocity in self._velocities:
+            velocity.assign(tf.zeros_like(velocity))
 
     @tf.function
-    def step() -> None:
+    def step(self) -> None:
+        """One step."""
+        variables = self._segmentor.trainable_variables
         with tf.GradientTape() as tape:
-            logits = game.segmentor(images, training=False)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(truth, tf.int32), logits)
-            loss = tf.reduce_sum(losses * seen) / tf.reduce_sum(seen)
+            logits = self._segmentor(self._images, training=False)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(self._truth, tf.int32), logits)
+            loss = tf.reduce_sum(losses * self._seen) / tf.reduce_sum(self._seen)
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         clipped, _ = tf.clip_by_global_norm(gradients, 1.0)
-        for variable, velocity, gradient in zip(variables, velocities, clipped, strict=True):
+        for variable, velocity, gradient in zip(variables, self._velocities, clipped, strict=True):
             velocity.assign(0.9 * velocity - 0.05 * gradient)
             variable.assign_add(velocity)
 
+
+_teacher = functools.cache(_Teacher)
+
+
+def rise(game: AdversarialGame) -> None:
+    """Gradient descent on the cross-entropy of all training images, until the hold-out's mIoU is a peak's."""
+    wanted = PEAK + max(game.state.start_miou, game.state.peak_miou or 0.0)
+    teacher = _teacher(game)
+    teacher.begin()
     for count in range(MOST_STEPS):
-        step()
+        teacher.step()
         if count % 5 == 4 and _miou(game) > wanted:
             return
     raise AssertionError(f"the segmentor could not be taught to more than {wanted} mIoU")

@@ -4,15 +4,12 @@ import contextlib
 import json
 import random
 import re
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
 
-from tests import tiny
+from tests import forked, tiny
 
 BINDINGS = """
 experiment.name = 'team'
@@ -94,7 +91,7 @@ def free_ports(number: int) -> list[int]:
 class Done:
     """How a process ended."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: forked.Process) -> None:
         self.process = process
         self.stdout = self.stderr = ""
         self.seconds = 0.0
@@ -115,7 +112,7 @@ class Done:
         return float(said[1]) if said else None
 
 
-def finish(processes: list[subprocess.Popen[str]], timeout: float = 500, hung: Collection[int] = ()) -> list[Done]:
+def finish(processes: list[forked.Process], timeout: float = 500, hung: Collection[int] = ()) -> list[Done]:
     """Waits for all, and reads what they said.
 
     Args:
@@ -158,7 +155,7 @@ class Team:
         silent: float = 0.0,
         start: float = 0.0,
         absent: Collection[int] = (),
-    ) -> list[subprocess.Popen[str]]:
+    ) -> list[forked.Process]:
         """Starts a run.
 
         Args:
@@ -181,19 +178,7 @@ class Team:
             command = ["-c", WRAPPED, str(silent), str(start), point] if point or silent else ["-m", "load_tf.main"]
             task = {"type": "worker", "index": index}
             variables = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})} if workers > 1 else {}
-            processes.append(
-                subprocess.Popen(
-                    [
-                        *(sys.executable, *command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}"),
-                        *(f"--gin_param={param}" for param in params),
-                    ],
-                    env=tiny.environment(**variables),
-                    cwd=self.folder,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    # A shell that starts the tests in the background has its children ignore Ctrl-C.
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-                )
-            )
+            words = [*command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}"]
+            words += [f"--gin_param={param}" for param in params]
+            processes.append(forked.Process(words, self.folder, tiny.environment(**variables)))
         return processes

@@ -29,12 +29,12 @@ Lookahead.max_iterations = 2
 """
 
 
-def run(words: list[str], folder: Path, **places: str) -> str:
-    """Runs a command with the capitals it names replaced; returns what it printed."""
+def run(words: list[str], folder: Path, from_nothing: bool = False, **places: str) -> str:
+    """Runs a command with the capitals it names replaced, as `run_module` does; returns what it printed."""
     for name, place in places.items():
         assert f"={name}" in " ".join(words)
         words = [re.sub(f"={name}$", f"={place}", word) for word in words]
-    return run_module(words, folder)
+    return run_module(words, folder, from_nothing)
 
 
 def test_these_are_the_commands() -> None:
@@ -61,7 +61,7 @@ def test_a_folder_of_ones_own_and_a_model_of_ones_own(tmp_path: Path) -> None:
     assert "no faults" in run(words, tmp_path)
     assert Image.open(tmp_path / "sheet.png").width > 100
     small = [f"--gin_param={binding}" for binding in SMALL.strip().splitlines()]
-    assert "untouched" in run([*MINE, *small], tmp_path, FOLDER="scenes")
+    assert "untouched" in run([*MINE, *small], tmp_path, from_nothing=True, FOLDER="scenes")
     assert json.loads((tmp_path / "runs/mine/report/summary.json").read_text())["untouched"]["images"] == 2
     run(PREDICT, tmp_path, PHOTOS="scenes/images", MAPS="maps")
     assert len(list((tmp_path / "maps").glob("*_overlay.png"))) == 8
@@ -87,7 +87,7 @@ def test_the_official_network_is_evaluated(shared: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_demo_leaves_what_the_readme_promises(tmp_path: Path) -> None:
-    printed = run(DEMO, tmp_path)
+    printed = run(DEMO, tmp_path, from_nothing=True)
     summary = json.loads((tmp_path / "runs/demo/report/summary.json").read_text())
     assert summary["untouched"]["images"] == 400 and "untouched images (the honest gain), 400" in printed
     promised = README.read_text().partition("## What a run leaves")[2].partition("\n## ")[0]

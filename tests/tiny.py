@@ -10,6 +10,7 @@ import pytest
 from absl import flags
 
 from load_tf import commands
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -107,24 +108,37 @@ def experiment_flags(monkeypatch: pytest.MonkeyPatch) -> flags.FlagValues:
 class Tiny:
     """The scripted config on disk, and runs of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.gin_file = write(folder, SCRIPTED)
+    def __init__(self, folder: Path, bindings: str = "") -> None:
+        """Writes it.
 
-    def run(self, run_dir: Path, *flags: str, kill: str | None = None) -> subprocess.CompletedProcess[str]:
+        Args:
+          folder: where.
+          bindings: beside those of `SCRIPTED`, or in their place.
+        """
+        self.folder = folder
+        self.gin_file = write(folder, SCRIPTED + bindings)
+
+    def run(
+        self, run_dir: Path, *flags: str, kill: str | None = None, from_nothing: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         """Runs `tests.scripted` to its end, or to where it is killed.
 
         Args:
           run_dir: its folder.
           *flags: of the command.
           kill: a point of `KILLED`; None: it isn't.
+          from_nothing: with a Python of its own, as users start it; not forked where TensorFlow is imported.
         """
         command = ["-m", "tests.scripted"] if kill is None else ["-c", KILLED, kill]
+        words = [*command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}", *flags]
+        if not from_nothing:
+            return forked.run(words, self.folder, environment())
         return subprocess.run(
-            [sys.executable, *command, f"--gin_file={self.gin_file}", f"--run_dir={run_dir}", *flags],
-            env=environment(),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=500,
+            [sys.executable, *words], env=environment(), cwd=self.folder, capture_output=True, text=True, timeout=500
+        )
+
+    def start(self, run_dir: Path) -> forked.Process:
+        """Starts `tests.scripted`, to be sent signals."""
+        return forked.Process(
+            ["-m", "tests.scripted", f"--gin_file={self.gin_file}", f"--run_dir={run_dir}"], self.folder, environment()
         )

@@ -40,6 +40,8 @@ class Parts:
         self.strategy, self.accumulate = strategy, accumulate
         self.count = strategy.num_replicas_in_sync * accumulate
 
+    # No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+    @tf.autograph.experimental.do_not_convert
     def divide(self, batch: Batch) -> tuple[Batch, ...]:
         """The parts of a batch, in a graph, outside `strategy.run`.
 

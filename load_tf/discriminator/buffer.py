@@ -222,6 +222,7 @@ def stream(
 ) -> tf.data.Dataset:
     """A tf.data pipeline over batches that numpy gathers from memory, two ahead of the consumer, in order."""
 
+    @tf.autograph.experimental.do_not_convert
     def load(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
         values = tf.numpy_function(lambda p: produce(int(p)), [position], [s.dtype for s in specification])
         for value, spec in zip(values, specification, strict=True):

@@ -49,6 +49,8 @@ class ConditionalDiscriminator(abc.ABC):
           float32 [B, ...], of whole maps or of places in them.
         """
 
+    # No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+    @tf.autograph.experimental.do_not_convert
     def inputs(self, images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
         """What it looks at, of an image and a label map of it.
 
@@ -64,6 +66,7 @@ class ConditionalDiscriminator(abc.ABC):
         split = split_by_class(images, maps, self.settings.image_range)
         return split if self.settings.sees == "split" else tf.concat([split, maps], axis=-1)
 
+    @tf.autograph.experimental.do_not_convert
     def __call__(
         self,
         inputs: tf.Tensor,

@@ -222,6 +222,8 @@ class Evaluator:
         if self._failure is not None:
             raise self._failure
 
+    # No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+    @tf.autograph.experimental.do_not_convert
     def _label_and_count(
         self, index: tf.Tensor, size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
@@ -239,12 +241,14 @@ class Evaluator:
         otherwise, and an image's label map is not to depend on which others are asked for.
         """
 
+        @tf.autograph.experimental.do_not_convert
         def read(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Stateless, or op determinism would take the parallelism out of the map.
             types = (tf.int32, tf.uint8, tf.uint8)
             padded, image, label = tf.numpy_function(self._read, [index], types, stateful=False)
             return index, tf.ensure_shape(padded, [2]), tf.ensure_shape(image, [None, None, 3]), label
 
+        @tf.autograph.experimental.do_not_convert
         def pad(index: tf.Tensor, padded: tf.Tensor, image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
             size = tf.shape(image)[:2]
             missing = padded - size
@@ -252,17 +256,21 @@ class Evaluator:
             image = labelling.pad_image(image, padded)
             return index, size, tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(label, [None, None])
 
+        @tf.autograph.experimental.do_not_convert
         def padded_size(_index: tf.Tensor, _size: tf.Tensor, image: tf.Tensor, _label: tf.Tensor) -> tf.Tensor:
             height, width = tf.unstack(tf.shape(image, tf.int64)[:2])
             return height * 2**32 + width
 
+        @tf.autograph.experimental.do_not_convert
         def images_per_step(key: tf.Tensor) -> tf.Tensor:
             pixels = (key // 2**32) * (key % 2**32)
             return tf.maximum(self._batch_size * self._crop[0] * self._crop[1] // pixels, 1)
 
+        @tf.autograph.experimental.do_not_convert
         def batch(key: tf.Tensor, group: tf.data.Dataset) -> tf.data.Dataset:
             full = images_per_step(key)
 
+            @tf.autograph.experimental.do_not_convert
             def fill(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
                 missing = full - tf.shape(tensors[0], tf.int64)[0]
                 with_void = (-1, 0, labelling.PADDING_VALUE, IGNORE_LABEL)

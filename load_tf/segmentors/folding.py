@@ -161,7 +161,7 @@ class FoldedSegmentor:
             raise ValueError("batch norm is folded for inference; train the model itself.")
         return self.model(images, training=False)
 
-    @tf.function
+    @tf.function(autograph=False)
     def refresh(self) -> None:
         """Folds the model's present values."""
         for layer in self._folded.values():

@@ -221,7 +221,7 @@ def map_maker(
       rounding, where the segmentor is folded).
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *crop, 3], tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec([None, *crop, 3], tf.float32)], autograph=False)
     def maps(images: tf.Tensor) -> tf.Tensor:
         logits = logits_on_grid(segmentor(images, training=False), crop, grid, convention)
         return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)

@@ -82,7 +82,7 @@ def localisation(
 
 
 # Not inside `localisation`: it would be traced again before every cycle.
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _preferring_the_truth(
     discriminator: ConditionalDiscriminator,
     num_classes: int,

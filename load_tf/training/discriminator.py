@@ -235,6 +235,8 @@ class DiscriminatorTrainer(loops.StandardTrainer, loops.StandardEvaluator):
         """
         (part,) = self.parts.divide(batch)
 
+        # No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+        @tf.autograph.experimental.do_not_convert
         def gradients_of(part: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
             return self._gradients(judged(part) if judged else part)
 
@@ -246,6 +248,7 @@ class DiscriminatorTrainer(loops.StandardTrainer, loops.StandardEvaluator):
         self._loss.assign_add(loss)
         self._maps.assign_add(count)
 
+    @tf.autograph.experimental.do_not_convert
     def _inputs(self, batch: Batch, place: BatchSlice | None = None, noise: float = 0.0) -> tf.Tensor:
         """What the discriminator looks at; `noise` is the share of the points that are drawn at random."""
         maps = batch["maps"]

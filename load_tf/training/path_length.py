@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 
 
+# No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+@tf.autograph.experimental.do_not_convert
 def step_norm(
     optimizer: keras.optimizers.SGD,
     gradients: Sequence[tf.Tensor | None],

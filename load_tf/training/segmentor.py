@@ -250,7 +250,7 @@ class SegmentorTrainer(loops.StandardTrainer):
           The gradients of `trained`, zeros where the objective does not depend on a variable, and their norm.
         """
         if self._traced_gradients is None:
-            self._traced_gradients = tf.function(self._global_gradients)
+            self._traced_gradients = tf.function(self._global_gradients, autograph=False)
         found, norm = self._traced_gradients(batch)
         return found, float(norm)
 
@@ -262,6 +262,8 @@ class SegmentorTrainer(loops.StandardTrainer):
         zeros = [tf.zeros(v.shape) if g is None else g for g, v in zip(own, self.trained, strict=True)]
         return zeros, norm
 
+    # No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+    @tf.autograph.experimental.do_not_convert
     def _all_gradients(self, parts: tuple[Batch, ...]) -> tuple[dict[str, list[tf.Tensor]], tf.Tensor]:
         """One replica's parts, one after the other: the gradients of the global batch, and loss and measures of ours.
 

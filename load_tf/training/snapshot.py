@@ -17,38 +17,38 @@ class Snapshot:
         self._names = array_names(variables)
         self._copies = [tf.Variable(v, trainable=False) for v in self._variables]
 
-    @tf.function
+    @tf.function(autograph=False)
     def take(self) -> None:
         """Copies the variables' present values."""
         for copy, variable in zip(self._copies, self._variables, strict=True):
             copy.assign(variable)
 
-    @tf.function
+    @tf.function(autograph=False)
     def put_back(self) -> None:
         """Gives the variables the values they had when the copy was taken."""
         for copy, variable in zip(self._copies, self._variables, strict=True):
             variable.assign(copy)
 
-    @tf.function
+    @tf.function(autograph=False)
     def become(self, other: "Snapshot") -> None:
         """Copies another copy of the same variables."""
         for copy, source in zip(self._copies, other._copies, strict=True):
             copy.assign(source)
 
-    @tf.function
+    @tf.function(autograph=False)
     def move_towards_variables(self, step: tf.Tensor) -> None:
         """Moves the copy by `step` of its distance to the variables' present values; `step` float32 in [0, 1]."""
         for copy, variable in zip(self._copies, self._variables, strict=True):
             copy.assign_add(tf.cast(step, copy.dtype) * (variable - copy))
 
-    @tf.function
+    @tf.function(autograph=False)
     def distance(self) -> tf.Tensor:
         """float32: norm of the variables' change since the copy was taken, over the norm of the copy."""
         pairs = list(zip(self._copies, self._variables, strict=True))
         moved = tf.linalg.global_norm([tf.cast(variable - copy, tf.float32) for copy, variable in pairs])
         return tf.math.divide_no_nan(moved, tf.linalg.global_norm([tf.cast(copy, tf.float32) for copy, _ in pairs]))
 
-    @tf.function
+    @tf.function(autograph=False)
     def variables_are_finite(self) -> tf.Tensor:
         """bool: whether no variable holds a NaN or an infinity now; integers are always finite."""
         floats = [v for v in self._variables if v.dtype.is_floating]

@@ -186,6 +186,8 @@ class CrossEntropyTrainer(loops.StandardTrainer):
         self._loss.assign_add(loss)
         self._steps.assign_add(1.0)
 
+    # No control flow of tensors: AutoGraph would rewrite each function, which is seconds of every start.
+    @tf.autograph.experimental.do_not_convert
     def _gradients(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The global batch's gradients, and this replica's share of its loss."""
         variables = [v.value for v in self.segmentor.trainable_variables]

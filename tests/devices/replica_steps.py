@@ -1,11 +1,12 @@
 """Every step of every phase under a strategy, as arrays: what `test_replicas.py` compares.
 
-python -m tests.devices.replica_steps OUT.npz NAME=DEVICES[/ACCUMULATE[/NETWORK]] ...
+python -m tests.devices.replica_steps OUT.npz NAME=DEVICES[/ACCUMULATE[/NETWORK]] ... [ONLY ...]
 
 DEVICES: how many logical CPU devices; 0 is one device without a strategy, "w" the workers of TF_CONFIG. NAME begins the
 arrays' names. NETWORK "mobilenet": the paper's discriminator in its own training, and nothing else; in float64, since
 its 27 batch norms over few values make percents of float32's rounding, with one replica as with several. "beside": the
-methods that take images without labels, and nothing else.
+methods that take images without labels, and nothing else. ONLY: the trainers whose names begin so, and no inference;
+without any, all.
 """
 
 import os
@@ -229,10 +230,14 @@ def gradients_of(trainer: Any, one: dict[str, tf.Tensor]) -> np.ndarray:
     return np.concatenate([g.numpy().ravel() for g in compute()])
 
 
-def steps(strategy: tf.distribute.Strategy, accumulate: int, network: str) -> dict[str, np.ndarray]:
+def steps(
+    strategy: tf.distribute.Strategy, accumulate: int, network: str, only: tuple[str, ...] = ()
+) -> dict[str, np.ndarray]:
     """Loss, measures, gradients and updated variables of one step of each phase, from the same state."""
     found: dict[str, np.ndarray] = {}
     for name, trainer, one, variables in trainers(strategy, accumulate, network):
+        if only and not name.startswith(only):
+            continue
         found[f"{name}/gradients"] = gradients_of(trainer, one)
         trainer.train_dataset = tf.data.Dataset.from_tensors(one).repeat(2)
         for measure, value in trainer.train(tf.constant(1)).items():
@@ -258,7 +263,8 @@ def inference(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
     return {"confusion": matrices, "maps": team.union(maps)}
 
 
-def main(out: str, *wanted: str) -> None:
+def main(out: str, *words: str) -> None:
+    wanted, only = [word for word in words if "=" in word], tuple(word for word in words if "=" not in word)
     devices = [item.partition("=")[2].partition("/")[0] for item in wanted]
     if "w" in devices:
         everywhere = make_strategy("multi_worker")
@@ -279,7 +285,9 @@ def main(out: str, *wanted: str) -> None:
         else:
             strategy = tf.distribute.MirroredStrategy([f"CPU:{n}" for n in range(int(count))])
         with workers.of(strategy).watched():
-            made = steps(strategy, int(accumulate or 1), network) | (inference(strategy) if not network else {})
+            made = steps(strategy, int(accumulate or 1), network, only)
+            if not network and not only:
+                made |= inference(strategy)
         found |= {f"{name}:{key}": value for key, value in made.items()}
     np.savez(out, **found)
 

@@ -1,30 +1,23 @@
 """Two and four replicas, two processes and accumulated parts against one device: every step of every phase."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests import tiny
+from tests import forked, tiny
 from tests.team import free_ports
 
 TOLERANCE = 1e-5
 
 
-def run(out: Path, *wanted: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.devices.replica_steps", str(out), *wanted],
-        env=tiny.environment(**(environment or {})),
-        cwd=tiny.ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def run(out: Path, *wanted: str, environment: dict[str, str] | None = None) -> forked.Process:
+    words = ["-m", "tests.devices.replica_steps", str(out), *wanted]
+    return forked.Process(words, tiny.ROOT, tiny.environment(**(environment or {})))
 
 
-def arrays(out: Path, process: "subprocess.Popen[str]", whole: bool = False) -> dict[str, np.ndarray]:
+def arrays(out: Path, process: forked.Process, whole: bool = False) -> dict[str, np.ndarray]:
     """What a process left, by name; `whole`: with what it was asked for as first part."""
     error = process.communicate(timeout=500)[1]
     assert process.returncode == 0, error
@@ -97,14 +90,10 @@ replica_steps.main(*sys.argv[1:])
 
 def test_batch_norm_of_each_replicas_own_would_be_seen(one: dict[str, np.ndarray], tmp_path: Path) -> None:
     out = tmp_path / "plain.npz"
-    process = subprocess.Popen(
-        [sys.executable, "-c", PLAIN, str(out), "plain=2"],
-        env=tiny.environment(),
-        cwd=tiny.ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    different = ("stage one/5", "discriminator/small/5")
+    words = ["-c", PLAIN, str(out), "plain=2", *different, "supervised"]
+    process = forked.Process(words, tiny.ROOT, tiny.environment())
     plain = arrays(out, process)
-    for name in ("stage one/5/gradients", "discriminator/small/5/gradients"):
+    for name in (f"{trainer}/gradients" for trainer in different):
         assert np.linalg.norm(plain[name] - one[name]) > 1e-2 * np.linalg.norm(one[name])
     assert_alike(one, {name: value for name, value in plain.items() if name.startswith("supervised")}, 3)

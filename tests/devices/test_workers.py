@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import shutil
 import signal
 import socket
 import time
@@ -165,8 +164,18 @@ def same_end(one: Path, other: Path) -> None:
     assert all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_a_worker_that_is_killed_ends_all_and_a_restart_goes_on(team: Team, two: Path) -> None:
-    path = team.folder / "killed"
+def test_one_that_is_stopped_killed_or_hangs_ends_all_and_a_restart_goes_on(team: Team, two: Path) -> None:
+    path = team.folder / "ended"
+    # A signal to one stops all, at the same commit.
+    processes = team.start(path, 2)
+    while not (path / "journal.jsonl").exists() or not (path / "journal.jsonl").stat().st_size:
+        assert processes[0].poll() is None
+        time.sleep(0.05)
+    processes[1].terminate()
+    done = finish(processes)
+    assert [one.status for one in done] == [143, 143], [one.stderr for one in done]
+    assert all("goes on from there" in one.sentences[-1] for one in done)
+    # The next time one is killed.
     done = finish(team.start(path, 2, suffer={1: "adversarial:1:kill"}))
     assert done[1].status == -signal.SIGKILL
     assert_left_in_a_sentence(done[0], 1)
@@ -174,8 +183,7 @@ def test_a_worker_that_is_killed_ends_all_and_a_restart_goes_on(team: Team, two:
     done = finish(team.start(path, 2, suffer={1: "adversarial:1:stop"}, silent=6), hung=[1])
     assert_left_in_a_sentence(done[0], 1, "has not answered for 6 s", seconds=30)
     assert done[0].seconds > 4, "a pause is no loss"
-    shutil.copy(path / "journal.jsonl", team.folder / "journal of the killed")
-    run(team, "killed", 2)
+    run(team, "ended", 2)
     same_end(two, path)
 
 
@@ -239,13 +247,11 @@ def test_a_worker_that_is_slow_is_not_lost(team: Team, two: Path, what: str, sil
 @pytest.mark.parametrize("started", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ctrl_c_ends_the_wait_for_another_at_once(team: Team, started: bool) -> None:
     """For one that has not come, and for one that has, but fails while TensorFlow starts."""
-    launched = time.monotonic()
     (process,) = team.start(team.folder / f"waits {started}", 2, absent=[1])
-    until = launched + 200
+    until = time.monotonic() + 200
     while presence.ask(team.addresses[0], 1) is not None:
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.1)
-    start_seconds = time.monotonic() - launched
     host, port = team.addresses[1].split(":")
     with socket.create_server((host, int(port))) as other:
         if started:
@@ -254,8 +260,8 @@ def test_ctrl_c_ends_the_wait_for_another_at_once(team: Team, started: bool) -> 
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         done = finish([process], 60)[0]
-    # The wait would last ten minutes. A busy machine takes its time to end a process, but less than to start one.
-    assert time.monotonic() - began < max(3, start_seconds)
+    # The wait would last ten minutes. A busy machine takes its time to end a process.
+    assert time.monotonic() - began < 60
     assert done.status == (-signal.SIGINT if started else 130), done.stderr
     assert done.sentences == ([] if started else ["load_tf: stopped by Ctrl-C."])
 
@@ -265,16 +271,3 @@ def test_one_that_does_not_come_is_not_waited_for_without_end(team: Team) -> Non
     done = finish(team.start(team.folder / "absent", 2, absent=[0], silent=6, start=4))[0]
     assert done.status == LOST_STATUS, done.stderr
     assert len(done.sentences) == 1 and f"worker 0 ({team.addresses[0]}: " in done.sentences[0]
-
-
-def test_a_signal_to_one_stops_all_at_the_same_commit(team: Team, two: Path) -> None:
-    path = team.folder / "stopped"
-    processes = team.start(path, 2)
-    while not (path / "journal.jsonl").exists() or not (path / "journal.jsonl").stat().st_size:
-        assert processes[0].poll() is None
-    processes[1].terminate()
-    done = finish(processes)
-    assert [one.status for one in done] == [143, 143], [one.stderr for one in done]
-    assert all("goes on from there" in one.sentences[-1] for one in done)
-    run(team, "stopped", 2)
-    same_end(two, path)

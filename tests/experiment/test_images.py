@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from load_tf.experiment.settings import Experiment
 from load_tf.segmentors.convention import OFFICIAL, Convention
 from load_tf.segmentors.segmentor import Segmentor
 from load_tf.storage.run_directory import RunDirectory
-from tests import bad_inputs
+from tests import bad_inputs, forked
 from tests.tiny import KILLED, environment
 
 Resume = Callable[..., None]
@@ -211,9 +210,7 @@ Discriminator.input_size = 32
     arguments = [f"--gin_file={gin_file}", f"--run_dir={tmp_path / 'run'}"]
 
     def command(*start: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *start, *arguments], env=environment(), capture_output=True, text=True, timeout=300
-        )
+        return forked.run([*start, *arguments], tmp_path, environment())
 
     assert command("-c", KILLED, "state.json@1:after").returncode == -signal.SIGKILL
     _more(root)

@@ -1,7 +1,8 @@
 """A whole run of the command on scenes it draws itself: what it leaves, that it repeats, and that no kill changes it.
 
-The runs are processes of their own, as users start them, but for the script that makes the game take every turn
-(`tests/scripted.py`); one undisturbed run serves most tests.
+The runs are processes of their own, with a script that makes the game take every turn (`tests/scripted.py`). One that
+nothing disturbs serves most tests; it begins with nothing, as users' runs do, and the others where TensorFlow is
+imported (`tests/forked.py`), so that those that are compared with it show that this changes no bit.
 """
 
 import csv
@@ -9,27 +10,33 @@ import hashlib
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from load_tf.storage.run_state import decode
-from tests.tiny import Tiny, environment
+from tests import forked
+from tests.tiny import Tiny
+
+QUICK = """
+Discriminator.architecture = 'convolutional'
+Discriminator.alpha = 0.1
+"""
+"""The discriminator that is traced soonest: `tests/game/test_game.py` and the soak resume games with MobileNet."""
 
 
 @pytest.fixture(name="tiny", scope="module")
 def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    return Tiny(tmp_path_factory.mktemp("tiny"))
+    return Tiny(tmp_path_factory.mktemp("tiny"), QUICK)
 
 
 @pytest.fixture(name="run", scope="module")
 def _run(tiny: Tiny) -> Path:
     """The undisturbed run."""
-    done = tiny.run(tiny.folder / "run")
+    done = tiny.run(tiny.folder / "run", from_nothing=True)
     assert done.returncode == 0, done.stderr
     (tiny.folder / "stdout").write_text(done.stdout)
     return tiny.folder / "run"
@@ -210,47 +217,46 @@ def test_another_seed_gives_another_run(run: Path, tiny: Tiny) -> None:
     assert len(losses) == 2 and losses != [event["loss"] for event in of(journal(run), "stage_one")]
 
 
-def survive(tiny: Tiny, name: str, points: list[str]) -> Path:
-    """A run that is killed at every point in turn, and then left alone."""
-    path = tiny.folder / name
-    for point in points:
-        killed = tiny.run(path, kill=point)
-        assert killed.returncode == -signal.SIGKILL, f"{point}: {killed.stderr}"
+def kill(tiny: Tiny, path: Path, point: str) -> None:
+    """Starts a run, or goes on with it, to where it is killed."""
+    killed = tiny.run(path, kill=point)
+    assert killed.returncode == -signal.SIGKILL, f"{point}: {killed.stderr}"
+
+
+def stop(tiny: Tiny, path: Path, number: int, status: int, when: Callable[[forked.Process], bool]) -> None:
+    """Likewise, to where it is sent a signal."""
+    process = tiny.start(path)
+    while process.poll() is None and not when(process):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=500)
+    assert process.returncode == status, said
+    assert f"after commit {committed(path)} of {path}; the same command goes on from there" in said
+
+
+def finish(tiny: Tiny, path: Path) -> None:
+    """Goes on with a run to its end."""
     done = tiny.run(path)
     assert done.returncode == 0, done.stderr
     assert "resuming" in done.stdout
-    return path
 
 
 @pytest.mark.usefixtures("again")
-def test_kills_leave_no_trace(run: Path, tiny: Tiny) -> None:
-    """Before an epoch of stage 1 counts, in the discriminator's training, between a cycle's weights and its state."""
-    in_training, in_cycle = renames(tiny, "best_epoch-")[0], renames(tiny, "segmentor-")
-    points = ["state.json@2:before", f"{in_training}:after", f"{in_cycle[len(in_cycle) // 2]}:after"]
-    assert result(survive(tiny, "killed", points)) == result(run)
+def test_kills_and_signals_leave_no_trace(run: Path, tiny: Tiny) -> None:
+    """One run, ended five times; a signal ends its step with a commit, a kill does not.
 
-
-def test_signals_leave_no_trace(run: Path, tiny: Tiny) -> None:
-    """SIGTERM in stage 1, Ctrl-C in the game: each ends its step with a commit, and the end is the same."""
-    path = tiny.folder / "signalled"
-    for number, status, commit in ((signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 12)):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.scripted", f"--gin_file={tiny.gin_file}", f"--run_dir={path}"],
-            env=environment(),
-            cwd=tiny.folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        while process.poll() is None and committed(path) < commit:
-            time.sleep(0.02)
-        process.send_signal(number)
-        _, said = process.communicate(timeout=500)
-        assert process.returncode == status, said
-        assert f"after commit {committed(path)} of {path}; the same command goes on from there" in said
-    done = tiny.run(path)
-    assert done.returncode == 0, done.stderr
+    In turn: before an epoch of stage 1 counts, in that epoch, in the discriminator's training, in the game, and between
+    a cycle's weights and its state.
+    """
+    path = tiny.folder / "ended"
+    kill(tiny, path, "state.json@2:before")
+    stop(tiny, path, signal.SIGTERM, 143, lambda process: "disk: " in process.said())
+    assert committed(path) == 2, "its data had been read, and the second epoch was not over"
+    kill(tiny, path, f"{renames(tiny, 'best_epoch-')[0]}:after")
+    stop(tiny, path, signal.SIGINT, 130, lambda _: committed(path) >= 12)
+    in_cycle = renames(tiny, "segmentor-")
+    kill(tiny, path, f"{in_cycle[len(in_cycle) // 2]}:after")
+    finish(tiny, path)
     assert result(path) == result(run)
 
 
@@ -274,7 +280,11 @@ def test_kills_everywhere_leave_no_trace(run: Path, tiny: Tiny) -> None:
     assert len(commits) > 30
     points = [f"{name}:{'before' if n % 2 else 'after'}" for n, name in enumerate(commits[:-1:3])]
     points += ["table1.csv:after", "convergence.png:before", f"{commits[-1]}:before"]
-    assert result(survive(tiny, "killed_often", points)) == result(run)
+    path = tiny.folder / "killed_often"
+    for point in points:
+        kill(tiny, path, point)
+    finish(tiny, path)
+    assert result(path) == result(run)
 
 
 def test_a_finished_run_prints_its_table_and_changes_nothing(run: Path, tiny: Tiny) -> None:

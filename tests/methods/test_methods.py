@@ -1,7 +1,9 @@
 """The other methods on tiny networks: what each changes, and what makes one the other."""
 
 import dataclasses
+import functools
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,15 +74,25 @@ def values(variables: list[keras.Variable]) -> list[bytes]:
     return [v.numpy().tobytes() for v in variables]
 
 
-def played(folder: Path, method: Method, settings: Lookahead = SETTINGS) -> AdversarialGame:
-    game = make(folder, method)
-    method.play(game, settings, None)
-    return game
+Played = Callable[[Method], AdversarialGame]
 
 
-def test_a_hybrid_with_weight_0_is_cross_entropy_only_bit_for_bit(tmp_path: Path) -> None:
+@pytest.fixture(name="played", scope="module")
+def _played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """The game that a method has played to its end: one for all tests, which look at it."""
+
+    @functools.cache
+    def play(method: Method) -> AdversarialGame:
+        game = make(tmp_path_factory.mktemp("played") / "run", method)
+        method.play(game, SETTINGS, None)
+        return game
+
+    return play
+
+
+def test_a_hybrid_with_weight_0_is_cross_entropy_only_bit_for_bit(played: Played) -> None:
     """The adversarial term is computed all the same, against a discriminator that is trained."""
-    hybrid, plain = played(tmp_path / "hybrid", LucEtAl(weight=0.0)), played(tmp_path / "ce", CrossEntropyOnly())
+    hybrid, plain = played(LucEtAl(weight=0.0)), played(CrossEntropyOnly())
     assert values(hybrid.segmentor.variables) == values(plain.segmentor.variables)
     assert values(hybrid.segmentor_trainer.momentum_variables) == values(plain.segmentor_trainer.momentum_variables)
     curves = [[e["miou"] for e in game.run.journal() if e["event"] == "evaluate"] for game in (hybrid, plain)]
@@ -89,8 +101,8 @@ def test_a_hybrid_with_weight_0_is_cross_entropy_only_bit_for_bit(tmp_path: Path
     assert len(set(losses)) == 4
 
 
-def test_a_hybrid_with_a_weight_is_not(tmp_path: Path) -> None:
-    hybrid, plain = played(tmp_path / "hybrid", LucEtAl(weight=1.0)), played(tmp_path / "ce", CrossEntropyOnly())
+def test_a_hybrid_with_a_weight_is_not(played: Played) -> None:
+    hybrid, plain = played(LucEtAl()), played(CrossEntropyOnly())
     updates = [[e["gradient_norm"] for e in g.run.journal() if e["event"] == "update"] for g in (hybrid, plain)]
     assert updates[0] != updates[1]
 
@@ -197,12 +209,12 @@ def test_cross_entropy_of_an_update_by_hand(tmp_path: Path) -> None:
     "method",
     [
         *(LoAd(), UntrainedDiscriminator(), DescentAscent(), StepByStep()),
-        *(LucEtAl(), HungEtAl(), CrossEntropyOnly(), Baseline()),
+        *(LucEtAl(), HungEtAl(learning_rate=0.05), CrossEntropyOnly(), Baseline()),
     ],
     ids=lambda m: m.title,
 )  # fmt: skip
-def test_the_result_is_never_worse_on_the_holdout_and_is_what_the_journal_says(tmp_path: Path, method: Method) -> None:
-    game = played(tmp_path / "run", method)
+def test_the_result_is_never_worse_on_the_holdout_and_is_what_the_journal_says(played: Played, method: Method) -> None:
+    game = played(method)
     journal = game.run.journal()
     start = next(e["miou"] for e in journal if e["event"] == "start")
     peaks = [e["miou"] for e in journal if e["event"] == "peak"]
@@ -244,8 +256,8 @@ def killed(game: AdversarialGame, method: Method, after: Callable[[State], bool]
 
 
 @pytest.mark.parametrize("method", [DescentAscent(), HungEtAl(learning_rate=0.05)], ids=lambda m: m.title)
-def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path, method: Method) -> None:
-    whole = played(tmp_path / "whole", method)
+def test_a_run_of_an_alternating_method_resumes_bit_for_bit(played: Played, tmp_path: Path, method: Method) -> None:
+    whole = played(method)
     commits = itertools.count(1)
     killed(make(tmp_path / "killed", method), method, lambda _: next(commits) == 5)
     again = make(tmp_path / "killed", method)
@@ -256,11 +268,11 @@ def test_a_run_of_an_alternating_method_resumes_bit_for_bit(tmp_path: Path, meth
 
 
 @pytest.mark.parametrize("method", [Baseline(), CrossEntropyOnly()], ids=lambda m: m.title)
-def test_a_game_that_is_over_is_not_played_again(tmp_path: Path, method: Method) -> None:
+def test_a_game_that_is_over_is_not_played_again(played: Played, tmp_path: Path, method: Method) -> None:
     """As where a run was killed while its report was made."""
-    game = played(tmp_path / "run", method)
-    journal, commit = game.run.journal(), game.run.state["commit"]
-    game.run.close()
+    run = played(method).run
+    journal, commit = run.journal(), run.state["commit"]
+    shutil.copytree(run.path, tmp_path / "run")
     again = make(tmp_path / "run", method)
     state = method.play(again, SETTINGS, again.resume())
     assert (state.phase, again.run.state["commit"]) == ("finished", commit)

@@ -1,6 +1,5 @@
 """Labelling folders of files: what is written, what is named, what is never touched."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from load_tf.serving.image_files import SUFFIXES, find_images, output_files
 from load_tf.serving.label_files import overlay, palette_png, predict
 from load_tf.serving.loaded import LoadedSegmentor, load
 from load_tf.serving.saved_model import export
-from tests import networks
+from tests import forked, networks, tiny
 
 COLOURS = ((0, 0, 0), (200, 40, 10), (30, 250, 90))
 MAX_PIXELS = 9000
@@ -248,32 +247,30 @@ def test_command_says_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
-def run_command(*arguments: str, tensorflow: bool) -> subprocess.CompletedProcess[str]:
-    block = "" if tensorflow else "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None; "
+def without_tensorflow(*arguments: str) -> subprocess.CompletedProcess[str]:
+    block = "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None; "
     code = f"{block}import runpy; runpy.run_module('load_tf.predict', run_name='__main__', alter_sys=True)"
-    environment = os.environ | {"PYTHONPATH": str(Path(command.__file__).parents[1])}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *arguments], env=tiny.environment(), capture_output=True, text=True, timeout=120
     )
 
 
 def test_help_and_wrong_flags_do_not_wait_for_tensorflow(tmp_path: Path) -> None:
-    usage = run_command("--help", tensorflow=False)
+    usage = without_tensorflow("--help")
     assert usage.returncode == 0, usage.stderr
     assert "--saved_model" in usage.stdout
     assert "--overlays" in usage.stdout
-    wrong = run_command("--imagse=x", tensorflow=False)
+    wrong = without_tensorflow("--imagse=x")
     assert wrong.returncode == 2
     assert "imagse" in wrong.stderr
-    absent = run_command(f"--images={tmp_path}/absent", "--saved_model=m", "--output=o", tensorflow=False)
+    absent = without_tensorflow(f"--images={tmp_path}/absent", "--saved_model=m", "--output=o")
     assert absent.returncode == 2
     assert "there is no file or folder" in absent.stderr
 
 
 def test_command_in_a_process_of_its_own(saved_model: Path, images: Path, tmp_path: Path) -> None:
-    done = run_command(
-        f"--saved_model={saved_model}", f"--images={images}", f"--output={tmp_path}/out", tensorflow=True
-    )
+    flags = [f"--saved_model={saved_model}", f"--images={images}", f"--output={tmp_path}/out"]
+    done = forked.run(["-m", "load_tf.predict", *flags], tmp_path, tiny.environment())
     assert done.returncode == 1, done.stderr
     assert "7 of 10 images labelled" in done.stdout
     assert (np.asarray(Image.open(tmp_path / "out/good2.png"))).shape == (90, 71)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from load_tf.experiment import config
 from load_tf.randomness import generator
 from load_tf.serving import file_score, lite, loaded
 from load_tf.serving.saved_model import export
+from tests import forked, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 CROP = (65, 97)
@@ -168,8 +168,7 @@ class Converter:
 
 
 def call(*flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "load_tf.export", *flags]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return forked.run(["-m", "load_tf.export", *flags], ROOT, tiny.environment())
 
 
 def agreement(segmentor: loaded.LoadedSegmentor, content: bytes) -> float:

@@ -37,19 +37,20 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import numpy as np
 import tensorflow as tf
-folder, inputs, outputs = sys.argv[1:]
-model = tf.saved_model.load(folder)
-results = {}
-for name, image in np.load(inputs).items():
-    results[name] = model.signatures["serving_default"](images=tf.constant(image))["label_maps"].numpy()
-    if "encoded" in name:
-        encoded = tf.io.encode_png(image[0])
-        results[name + "_png"] = model.signatures["encoded_image"](image_bytes=encoded)["label_maps"].numpy()
-for name, value in model.signatures["metadata"]().items():
-    results[name] = value.numpy()
-results["class_names"] = np.array([name.decode() for name in results["class_names"]])
-assert "load_tf" not in sys.modules
-np.savez(outputs, **results)
+inputs, *folders = sys.argv[1:]
+for folder in folders:
+    model = tf.saved_model.load(folder)
+    results = {}
+    for name, image in np.load(inputs).items():
+        results[name] = model.signatures["serving_default"](images=tf.constant(image))["label_maps"].numpy()
+        if "encoded" in name:
+            encoded = tf.io.encode_png(image[0])
+            results[name + "_png"] = model.signatures["encoded_image"](image_bytes=encoded)["label_maps"].numpy()
+    for name, value in model.signatures["metadata"]().items():
+        results[name] = value.numpy()
+    results["class_names"] = np.array([name.decode() for name in results["class_names"]])
+    assert "load_tf" not in sys.modules
+    np.savez(folder + ".npz", **results)
 """
 
 
@@ -97,23 +98,35 @@ def exported(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> di
     }
 
 
-@pytest.mark.parametrize("crop", CROPS)
-def test_agrees_where_load_tf_cannot_be_imported(
-    model: keras.Model, exported: dict[labelling.Size, Path], crop: labelling.Size, tmp_path: Path
-) -> None:
+Images = dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def alone(
+    exported: dict[labelling.Size, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Images, dict[labelling.Size, Images]]:
+    """Batches of images, and what every model says of them in a process that can't import load_tf."""
+    folder = tmp_path_factory.mktemp("alone")
     images = {f"{height}_{width}": picture(height, width)[np.newaxis] for height, width in SIZES}
     images["batch"] = np.stack([picture(47, 33, f"batch {i}") for i in range(3)])
     images["encoded"] = picture(90, 50)[np.newaxis]
-    np.savez(tmp_path / "inputs.npz", **images)
+    np.savez(folder / "inputs.npz", **images)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(
-        [sys.executable, "-c", LOADING, exported[crop], "inputs.npz", "outputs.npz"],
-        cwd=tmp_path,
+        [sys.executable, "-c", LOADING, folder / "inputs.npz", *exported.values()],
+        cwd=folder,
         env=environment,
         check=True,
         timeout=120,
     )
-    results = dict(np.load(tmp_path / "outputs.npz"))
+    return images, {crop: dict(np.load(path.with_name(f"{path.name}.npz"))) for crop, path in exported.items()}
+
+
+@pytest.mark.parametrize("crop", CROPS)
+def test_agrees_where_load_tf_cannot_be_imported(
+    model: keras.Model, alone: tuple[Images, dict[labelling.Size, Images]], crop: labelling.Size
+) -> None:
+    images, results = alone[0], alone[1][crop]
     for name, batch in images.items():
         expected = np.stack([python_path(model, image, crop) for image in batch])
         assert_agree(results[name], expected)

@@ -1,9 +1,6 @@
 """What `saved_model_cli` and TensorFlow Serving's clients see of an exported model."""
 
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,7 @@ import pytest
 from load_tf.randomness import generator
 from load_tf.serving import loaded
 from load_tf.serving.saved_model import export
-from tests import networks
+from tests import forked, networks, tiny
 
 pytestmark = pytest.mark.portable
 
@@ -25,21 +22,20 @@ def _version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_saved_model_cli_shows_and_runs_the_signatures(version: Path, tmp_path: Path) -> None:
-    cli = shutil.which("saved_model_cli", path=str(Path(sys.executable).parent))
-    if cli is None:
-        pytest.skip("needs saved_model_cli, which TensorFlow installs beside its Python")
-    command = [cli, "show", "--dir", str(version), "--tag_set", "serve", "--signature_def", "serving_default"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
+    # What the script holds that TensorFlow installs beside its Python.
+    cli = ("-c", "import sys; from tensorflow.python.tools.saved_model_cli import main; sys.exit(main())")
+    command = [*cli, "show", "--dir", str(version), "--tag_set", "serve", "--signature_def", "serving_default"]
+    shown = forked.run(command, tmp_path, tiny.environment()).stdout
     assert re.search(r"inputs\['images'\].*?DT_UINT8.*?\(-1, -1, -1, 3\)", shown, re.S)
     assert re.search(r"outputs\['label_maps'\].*?DT_UINT8.*?\(-1, -1, -1\)", shown, re.S)
     image = generator(1, "signatures").integers(0, 256, (2, 40, 30, 3)).astype(np.uint8)
     np.save(tmp_path / "images.npy", image)
-    done = subprocess.run(
+    done = forked.run(
         [
-            cli, "run", "--dir", str(version), "--tag_set", "serve", "--signature_def", "serving_default",
+            *cli, "run", "--dir", str(version), "--tag_set", "serve", "--signature_def", "serving_default",
             "--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", str(tmp_path),
         ],
-        capture_output=True, text=True, timeout=300,
+        tmp_path, tiny.environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     np.testing.assert_array_equal(np.load(tmp_path / "label_maps.npy"), loaded.load(version).label_maps(image))

@@ -19,7 +19,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from tests import tiny
+from tests import forked, tiny
 
 FOLDER = Path(__file__).resolve().parent / "golden"
 
@@ -51,15 +51,8 @@ KILLS = {"half": ("best_confusion", 1), "learning": ("best_epoch", 0)}
 
 def run(folder: Path, run_dir: str, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a Python program with the command line of `load_tf.main` in the folder of the gin file."""
-    words = [*arguments, "--gin_file=golden.gin", f"--run_dir={run_dir}"]
-    return subprocess.run(
-        [sys.executable, "-c", program, *words],
-        env=tiny.environment(),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    words = ["-c", program, *arguments, "--gin_file=golden.gin", f"--run_dir={run_dir}"]
+    return forked.run(words, folder, tiny.environment())
 
 
 def make(revision: str) -> None:

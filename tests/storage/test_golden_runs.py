@@ -7,8 +7,6 @@ follows from stored integers.
 import json
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from load_tf.evaluation.miou import mean_iou_of_truth
 from load_tf.experiment.run import PINNED
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.snapshot import array_names
-from tests import tiny
+from tests import forked, tiny
 from tests.storage import golden_runs
 
 FINISHED, HALF, LEARNING = (
@@ -52,14 +50,7 @@ def structure(arrays: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...],
 def main(run_dir: Path) -> str:
     """The command of the run, given again; returns what it printed."""
     words = ["-m", "load_tf.main", "--gin_file=golden.gin", "--run_dir=run"]
-    done = subprocess.run(
-        [sys.executable, *words],
-        env=tiny.environment(),
-        cwd=run_dir.parent,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = forked.run(words, run_dir.parent, tiny.environment())
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -25,37 +25,17 @@ from load_tf.report import canvas
 from load_tf.study import __main__ as study_command
 from load_tf.study import comparison
 from load_tf.study.__main__ import make
+from tests import networks
+from tests.study.results import CLASSES, counts, result
 
-CLASSES = 3
 TESTS = Path(__file__).resolve().parent
-
-
-def result(
-    before: float = 0.5, after: float = 0.6, holdout: float = 0.55, seed: int = 0, rate: float = 0.1, curve: int = 2
-) -> dict:
-    """A result whose counts give these untouched mIoU: every class has IoU = correct / 200 of 100 pixels a group."""
-    return {
-        "method": "m", "dataset": "d", "class_names": ["a", "b", "c"], "seed": seed, "learning_rate": rate,
-        "updates": 4, "holdout": {"images": 5, "before": 0.5, "after": holdout},
-        "untouched": {"images": 4, "before": before, "after": after, "low": 0.0, "high": 0.2},
-        "class_gains": [0.1, None, 0.3], "curve": [0.4] * curve,
-        "cycle_ends": ["patience", "lower_bound"] if curve else [],
-        "pair_accuracy": [0.7, 0.9], "warnings": [], "seconds": {"stage_one": 9.0, "evaluation": 60.0}, "peak_mib": 100,
-        "counts_before": counts(before), "counts_after": counts(after), "groups": ["w", "x", "y", "z"],
-        "went_back": 1 if curve else None, "aggregated": {"buffers": [["g0"], ["g0", "ge0_0"]], "end_models": 1},
-        "updates_of_iterations": {"path_length": [0.5] * curve},
-    }  # fmt: skip
-
-
-def counts(iou: float) -> list[list[int]]:
-    correct = round(2000 * iou / (1 + iou))
-    return [[correct] * CLASSES + [1000] * (2 * CLASSES)] * 4
+ROOT = TESTS.parents[1]
 
 
 FAKE = """
 import json, sys
-sys.path[:0] = [{tests!r}, {root!r}]
-from test_study import result
+sys.path.insert(0, {tests!r})
+from results import result
 arguments = dict(a.removeprefix("--").split("=", 1) for a in sys.argv[1:] if not a.startswith("--gin_param"))
 bindings = dict(a.removeprefix("--gin_param=").split(" = ", 1) for a in sys.argv[1:] if a.startswith("--gin_param"))
 open({log!r}, "a").write(json.dumps(bindings) + "\\n")
@@ -73,7 +53,7 @@ open(arguments["one"], "w").write(json.dumps(values))
 def fake(tmp_path: Path) -> tuple[list[str], Path]:
     """A command that writes a result at once, and the file it lists its calls in."""
     script, log = tmp_path / "fake.py", tmp_path / "calls"
-    script.write_text(FAKE.format(tests=str(TESTS), root=str(TESTS.parent), log=str(log)))
+    script.write_text(FAKE.format(tests=str(TESTS), log=str(log)))
     return [sys.executable, str(script)], log
 
 
@@ -301,7 +281,7 @@ sleep = "import time, os, sys; open({str(tmp_path / "pid")!r}, 'w').write(str(os
 make(Study(variants={{"LoAd": ()}}, seeds=(0,)), Path({str(tmp_path)!r}), Path({str(tmp_path)!r}),
      [sys.executable, "-c", sleep])
 """
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
     heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     study = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, preexec_fn=heard)
@@ -422,8 +402,9 @@ experiment.dataset = @synthetic()
 synthetic.train = 8
 synthetic.validation = 10
 synthetic.size = (48, 64)
-experiment.segmentor = @small_deeplab
-small_deeplab.width = 4
+experiment.segmentor = @keras_model
+keras_model.path = 'tiny.keras'
+keras_model.pretrained = False
 experiment.crop = (49, 65)
 experiment.holdout_images = 4
 StageOne.epochs = 1
@@ -436,7 +417,7 @@ AdversarialTraining.batch_size = 2
 Lookahead.patience = 1
 Lookahead.max_iterations = 2
 study.seeds = (0,)
-study.starts = {'one': ('small_deeplab.seed = 3',)}
+study.starts = {'one': ('StageOne.momentum = 0.8',)}
 study.variants = {
     'LoAd': ('experiment.method = @LoAd()',),
     'only': ('experiment.method = @CrossEntropyOnly()', 'CrossEntropyOnly.schedule = "decay"'),
@@ -445,8 +426,9 @@ study.variants = {
 
 
 def test_a_whole_study_in_processes_of_its_own(tmp_path: Path) -> None:
+    networks.trainable(deep=False).save(tmp_path / "tiny.keras")
     (tmp_path / "tiny.gin").write_text(TINY)
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "load_tf.study", "--gin_file=tiny.gin", "--run_dir=runs", "--results=found"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
@@ -454,7 +436,7 @@ def test_a_whole_study_in_processes_of_its_own(tmp_path: Path) -> None:
     only = json.loads((tmp_path / "found" / "only-from_one-seed0.json").read_text())
     start = json.loads((tmp_path / "found" / "stage_1-from_one-seed0.json").read_text())
     assert load["start"] == only["start"] == start["name"] == "stage_1-from_one-seed0" and start["start"] is None
-    assert "small_deeplab.seed = 3" in (tmp_path / "runs" / "LoAd-from_one-seed0" / "config.gin").read_text()
+    assert "StageOne.momentum = 0.8" in (tmp_path / "runs" / "LoAd-from_one-seed0" / "config.gin").read_text()
     # Constants that are fitted again are fitted to the model as it stands, and change it only for that look.
     assert np.shape(load["counts_again"]) == np.shape(load["counts_after"]) and start["counts_again"]
     assert start["counts_again"] != start["counts_after"] == start["counts_before"]
