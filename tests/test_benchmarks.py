@@ -12,7 +12,9 @@ import pytest
 
 from benchmarks import discriminator as benchmark
 from benchmarks import proportions, setting, timing, walk
+from benchmarks.looks import Decisions, Look
 from benchmarks.networks import multiply_adds, network
+from load_tf.algorithm.lookahead import Lookahead
 from load_tf.errors import UserError
 from tests import networks, tiny
 
@@ -177,3 +179,22 @@ def test_a_walk_by_the_discriminator_and_by_cross_entropy(
 
 def test_scores_are_over_the_classes_of_the_truth() -> None:
     assert walk.scores(np.array([[6, 2, 0], [0, 2, 0], [0, 0, 0]])) == pytest.approx((100 * (6 / 8 + 2 / 4) / 2, 80.0))
+
+
+def test_decisions_that_two_arithmetics_make_otherwise() -> None:
+    """By hand: a peak that one of them misses, a fall that one of them misses; what the exact one decided goes on."""
+    decisions = Decisions(Lookahead(upper=0.0, lower=0.05))
+    decisions.count(
+        [
+            ("start", Look(0.50, 0.51)),
+            ("evaluate", Look(0.52, 0.53)),  # both: the best
+            ("evaluate", Look(0.53, 0.525)),  # the exact one alone
+            ("evaluate", Look(0.46, 0.46)),  # above 0.45, and not above 0.46
+            ("cycle_end", None),
+            ("peak", None),
+            ("evaluate", Look(0.528, 0.526)),  # the start is now 0.53 and 0.525: the narrow one alone
+            ("cycle_end", None),
+            ("evaluate", Look(0.531, 0.53)),  # both, of a new cycle
+        ]
+    )
+    assert (decisions.made, decisions.others) == (10, 3)
