@@ -345,7 +345,7 @@ def test_a_run_doubts_a_convention_that_costs_points() -> None:
         segmentor = own.segmentor(True, "own", convention)
         settings = types.SimpleNamespace(crop=segmentor.crop_for({(48, 64)}), dataset=dataset, evaluation_batch_size=4)
         plan: Any = types.SimpleNamespace(
-            segmentor=dataclasses.replace(segmentor, **changes), experiment=settings,
+            segmentor=dataclasses.replace(segmentor, **changes), experiment=settings, crop=settings.crop,
             strategy=tf.distribute.get_strategy(),
         )  # fmt: skip
         return doubt.better_convention(plan, split)

@@ -100,7 +100,9 @@ def test_a_finished_run_makes_its_report_again(archive: Path, tmp_path: Path) ->
     assert {name: (run_dir / name).read_bytes() for name in kept} == kept
     clocks = ("seconds", "peak_mib")
     again = json.loads((run_dir / "report/summary.json").read_text())
-    assert again.keys() - summary.keys() == {"start", "never_predicted"}, "what follows from what it had stored"
+    assert again.keys() - summary.keys() == {"start", "never_predicted", "trained_on"}, (
+        "what follows from what it had stored"
+    )
     again = {name: again[name] for name in summary}
     assert {**again, **{name: 0 for name in clocks}} == {**summary, **{name: 0 for name in clocks}}
     state, arrays, journal = read(run_dir)
