@@ -2,14 +2,13 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from load_tf.algorithm.lookahead import Lookahead, State
+from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.dataset import IGNORE_LABEL, UNLABELLED, Split
 from load_tf.data.synthetic import synthetic
 from load_tf.data.unlabelled import Withheld
@@ -31,6 +30,7 @@ from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
 from load_tf.training.stage_one import cross_entropy, pixels_seen
 from tests import networks
+from tests.methods.test_methods import killed
 
 CROP, CLASSES, BATCH, LABELLED, STRANGE = (49, 65), 8, 2, 4, 6
 SETTINGS = Lookahead(patience=2, max_iterations=3, max_fruitless_cycles=9, upper=0.0)
@@ -248,24 +248,6 @@ def test_hungs_discriminator_is_shown_both_kinds_in_equal_weight(tmp_path: Path)
 def test_methods_that_need_them_say_so(tmp_path: Path, method: Method) -> None:
     with pytest.raises(UserError, match=f"{method.title} needs images without labels, and the data set has none"):
         make(tmp_path / "run", method, unlabelled=False)
-
-
-class KilledError(Exception):
-    pass
-
-
-def killed(game: AdversarialGame, method: Method, after: Callable[[State], bool]) -> None:
-    commit = game.commit
-
-    def commit_and_die(state: State) -> None:
-        commit(state)
-        if after(state):
-            raise KilledError
-
-    game.commit = commit_and_die
-    with pytest.raises(KilledError):
-        method.play(game, SETTINGS, None)
-    game.run.close()
 
 
 @pytest.mark.parametrize(
