@@ -28,6 +28,7 @@ class Runtime:
       precision: "float32", "mixed_bfloat16" or "mixed_float16": see `load_tf.devices.precision`.
       math: "float32", or "bfloat16": the segmentor is evaluated in it wherever a run looks at models and aggregates
         label maps, where the processor has instructions for it. Training and the scores of the tables stay in float32.
+        Looks are then noisy by some tenths of a point (docs/performance.md).
     """
 
     intra_op_threads: int = 0
