@@ -1,5 +1,6 @@
 """Cross-fitting: every image of a data set is untouched in one of several folds, so that all of them count."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -72,15 +73,13 @@ def cross_fit(
     def part(name: str) -> Split:
         return parts()[name]
 
-    return SegmentationDataset(
-        f"{dataset.name} ({folds}-fold cross-fitting)",
-        dataset.class_names,
-        dataset.colours,
-        {
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name} ({folds}-fold cross-fitting)",
+        sources={
             **{name: functools.partial(part, name) for name in ("train", "holdout", "untouched")},
             **unlabelled_source(dataset),
         },
-        dataset.groups,
     )
 
 

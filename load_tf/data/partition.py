@@ -1,6 +1,7 @@
 """One split of a data set divided into two, for a model that has seen the other splits."""
 
 import collections
+import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -109,12 +110,10 @@ def keyed_partition(
         drawn, rest = draw(whole.ids, train, seed, "partition", groups_of(whole))
         return Subset(whole, drawn), Subset(whole, rest)
 
-    return SegmentationDataset(
-        f"{dataset.name} ({train} of {split} to train, the rest to validate)",
-        dataset.class_names,
-        dataset.colours,
-        {"train": lambda: parts()[0], "validation": lambda: parts()[1], **unlabelled_source(dataset)},
-        dataset.groups,
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name} ({train} of {split} to train, the rest to validate)",
+        sources={"train": lambda: parts()[0], "validation": lambda: parts()[1], **unlabelled_source(dataset)},
     )
 
 
@@ -191,12 +190,13 @@ def held_blocks(
     def part(name: str) -> Split:
         return parts()[name]
 
-    return SegmentationDataset(
-        f"{dataset.name} (blocks of {block} of {split} held)",
-        dataset.class_names,
-        dataset.colours,
-        {**dataset.sources, **{name: functools.partial(part, name) for name in (split, "holdout", "untouched")}},
-        dataset.groups,
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name} (blocks of {block} of {split} held)",
+        sources={
+            **dataset.sources,
+            **{name: functools.partial(part, name) for name in (split, "holdout", "untouched")},
+        },
     )
 
 

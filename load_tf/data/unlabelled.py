@@ -246,12 +246,10 @@ def few_labels(
 
     others = {name: source for name, source in dataset.sources.items() if name != UNLABELLED_SPLIT}
     new = (split, UNLABELLED_SPLIT) if keep_images else (split,)
-    return SegmentationDataset(
-        f"{dataset.name} ({labelled} labels of {split})",
-        dataset.class_names,
-        dataset.colours,
-        {**others, **{name: functools.partial(part, name) for name in new}},
-        dataset.groups,
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name} ({labelled} labels of {split})",
+        sources={**others, **{name: functools.partial(part, name) for name in new}},
     )
 
 

@@ -87,20 +87,18 @@ def draw_union(examples: int, sets: int, seed: int, *purpose: int | str, unlabel
     image beside its own: a real one those of any, a fake one those of one with labels.
     """
     random = generator(seed, "union", *purpose)
-    if not unlabelled:
-        order = random.permutation(examples * (sets + 1))
-        source = order // examples - 1
-        weight = np.where(source < 0, (sets + 1) / 2, (sets + 1) / (2 * sets))
-        return Draw(order % examples, source, random.random(len(order)) < 0.5, weight.astype(np.float32))
     fakes = examples + unlabelled
     order = random.permutation(examples + fakes * sets)
     real = order < examples
     source = np.where(real, -1, (order - examples) // fakes)
     image = np.where(real, order, (order - examples) % fakes)
     weight = np.where(real, len(order) / (2 * examples), len(order) / (2 * sets * fakes))
-    flip = random.random(len(order)) < 0.5
-    beside = np.where(real, *(random.integers(count, size=len(order)) for count in (fakes, examples)))
-    return Draw(image, source, flip, weight.astype(np.float32), beside)
+    drawn = Draw(image, source, random.random(len(order)) < 0.5, weight.astype(np.float32))
+    if not unlabelled:
+        return drawn
+    return drawn._replace(
+        beside=np.where(real, *(random.integers(count, size=len(order)) for count in (fakes, examples)))
+    )
 
 
 def mask_void(maps: np.ndarray, truth: np.ndarray) -> np.ndarray:

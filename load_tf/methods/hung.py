@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -81,7 +82,14 @@ class HungEtAl(StepByStep):
         return keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99, epsilon=1e-8, name="discriminator")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
-        make = functools.partial(_Trainer, weight=self.weight, weight_decay=self.weight_decay, updates=arena.updates)
+        return self._trainer(_Trainer, arena, discriminator)
+
+    def _trainer(
+        self, kind: Callable[..., _Trainer], arena: Arena, discriminator: ConditionalDiscriminator | None, **more: Any
+    ) -> Trainer:
+        """Of a kind that takes `_Trainer`'s arguments, and `more`."""
+        own = {"weight": self.weight, "weight_decay": self.weight_decay, "updates": arena.updates}
+        make = functools.partial(kind, **own, **more)
         return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)
 
 
@@ -115,15 +123,11 @@ class HungSemiSupervised(HungEtAl):
         check(self, "threshold", "begins", allowed=lambda value: 0 <= value <= 1, expected="a number from 0 to 1")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
-        make = functools.partial(
-            _SemiTrainer,
-            weight=self.weight,
-            weight_decay=self.weight_decay,
-            updates=arena.updates,
+        return self._trainer(
+            *(_SemiTrainer, arena, discriminator),
             beside=arena.needed_unlabelled(self.title),
             weight_beside=self.weight_beside,
             weight_believed=self.weight_believed,
             threshold=self.threshold,
             begins=round(self.begins * (arena.updates or 0)),
         )
-        return dataclasses.replace(arena, sampling=SOFT_MAX).step_by_step(make, discriminator)

@@ -23,7 +23,7 @@ from load_tf.training.augmentation import padded_batch
 from load_tf.training.slow_weights import SlowWeightsTrainer
 from load_tf.training.stage_one import pixel_losses, pixels_seen
 from load_tf.training.step_by_step import StepByStepHybridTrainer
-from load_tf.training.supervised import SupervisedTrainer
+from load_tf.training.supervised import SupervisedTrainer, mean_cross_entropy
 
 
 def with_made_up_labels(
@@ -215,9 +215,7 @@ class SemiAdversarialTrainer(StepByStepHybridTrainer):
         adversarial = (
             2 * self.share_of_batch(batch) * tf.reduce_mean(per_map(adversarial_loss(verdicts, False)) * weights)
         )
-        pixelwise = tf.math.divide_no_nan(
-            tf.reduce_sum(pixel_losses(logits, known(batch["truth"]), self.convention)), batch["pixels"]
-        )
+        pixelwise = mean_cross_entropy(logits, {**batch, "truth": known(batch["truth"])}, self.convention)
         believed, share = self._believed(on_grid, verdicts, batch)
         loss = pixelwise + adversarial + self.weight_believed * believed
         measures = self.shares(on_grid, maps, verdicts, batch)
