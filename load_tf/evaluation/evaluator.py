@@ -82,8 +82,8 @@ class Evaluator:
           max_pixels: images with more pixels, height * width, are refused.
           strategy: where the model's variables live; None for the present one. Its workers and replicas share the
             images of `evaluate`, which all workers must call; `predictions` are a worker's own.
-          bfloat16: make the logits in it (`load_tf.segmentors.folding`), which some processors do in half the time and
-            less; a label in a few hundred is another one then.
+          bfloat16: make the logits in it (`load_tf.segmentors.folding`), which some processors do in half the time;
+            mIoU then differs by some tenths of a point (docs/performance.md).
 
         Raises:
           UserError: if the convention doesn't allow the crop or another number is not positive.

@@ -6,7 +6,7 @@ from the live ones by one small graph, so that a network that is still being tra
 wanted, in the adversarial step, they are made anew in every call.
 
 The pass may compute in bfloat16, from the first convolution to the one that makes the logits; that one, and what is no
-convolution and has weights, stays in float32. Processors with instructions for it take a half to a third of the time.
+convolution and has weights, stays in float32. Processors with instructions for it take about half the time.
 """
 
 import functools
@@ -263,7 +263,7 @@ class LiveSegmentor:
 
 
 def forward(model: Callable[..., tf.Tensor], portable: bool = False, bfloat16: bool = False) -> Forward:
-    """The fastest forward pass of a segmentor that gives the same logits, up to rounding (1e-4; in bfloat16 2e-2).
+    """The fastest forward pass of a segmentor that gives the same logits, up to rounding (1e-4; in bfloat16 3e-2).
 
     Args:
       model: a Keras model or anything called like one, (images, training=False) -> logits; if it can be refreshed, it
