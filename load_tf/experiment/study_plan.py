@@ -124,13 +124,16 @@ class Run:
         words = f"{self.variant}{rate}{start}-seed{self.seed}"
         return "".join(c if c.isalnum() or c in "-.+" else "_" for c in words)
 
+    def begins_with(self, study: Study) -> "Run":
+        """The run that makes its start; a start's is itself."""
+        return Run(START, self.seed if self.start is None else study.seeds[0], start=self.start)
+
     def bindings(self, study: Study, run_dir: Path) -> list[str]:
         """What makes its config different from the gin file's."""
         named = [] if self.start is None else study.starts[self.start]
         if self.variant == START:
             return [f"experiment.seed = {self.seed}", *named, "experiment.method = @Baseline()"]
-        begun = self.seed if self.start is None else study.seeds[0]
-        start = run_dir / Run(START, begun, start=self.start).name
+        start = run_dir / self.begins_with(study).name
         parameter = study.rate_parameters.get(self.variant, "AdversarialTraining.learning_rate")
         rate = [] if self.learning_rate is None else [f"{parameter} = {self.learning_rate!r}"]
         return [

@@ -1,9 +1,11 @@
 """`python -m load_tf.study --gin_file=study_synthetic.gin --run_dir=DIR`: methods and settings side by side.
 
 Every run is a process of its own with a run directory of its own, so that it can be killed and resumed like any other.
-When it ends it leaves one small JSON file in `--results`; runs whose file is there are not made again.
+When it ends it leaves one small JSON file in `--results`; runs whose file is there are not made again. These files are
+enough to go on from on another machine: weights are not among them, so a start that a missing run needs is made again.
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -31,9 +33,9 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
     from load_tf.study import comparison
 
     def do(runs: Sequence[Run]) -> None:
-        _make_all(
-            [run for run in runs if not (results / f"{run.name}.json").is_file()], study, run_dir, results, command
-        )
+        missing = [run for run in runs if not (results / f"{run.name}.json").is_file()]
+        _begin(missing, study, run_dir, results, command)
+        _make_all([run for run in missing if run.variant != START], study, run_dir, results, command)
 
     results.mkdir(parents=True, exist_ok=True)
     do(study.begun)
@@ -44,6 +46,29 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
             do([run for variant in wave for run in study.runs(variant, seed, _chosen_rates(study, results, variant))])
             comparison.write(results, _rows(study, results))
     comparison.write(results, _rows(study, results))
+
+
+def _begin(missing: Sequence[Run], study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
+    """Makes the starts of the missing runs that are not in the run directory.
+
+    A start's result lies beside its run directory, which says that its weights are here, and is copied to the others.
+    """
+    from load_tf.study import comparison
+
+    starts = dict.fromkeys(run.begins_with(study) for run in missing)
+    made = [start for start in starts if not (run_dir / f"{start.name}.json").is_file()]
+    _make_all(made, study, run_dir, results, command)
+    for start in starts:
+        kept = results / f"{start.name}.json"
+        if not kept.is_file():
+            shutil.copyfile(run_dir / kept.name, kept)
+        here, there = comparison.read(run_dir, start.name), comparison.read(results, start.name)
+        if start in made and here.values["counts_after"] != there.values["counts_after"]:
+            print(
+                f"{start.name} was made again and is another model: {100 * here.holdout_after:.2f} on the hold-out, in "
+                f"{results} {100 * there.holdout_after:.2f}. A gain is over the start that its own run had.",
+                flush=True,
+            )
 
 
 def _rows(study: Study, results: Path) -> dict[str, list[str]]:
@@ -86,13 +111,13 @@ def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, c
     try:
         while waiting or working:
             while waiting and len(working) < study.processes and failed is None:
-                work = _Work(waiting.pop(0), run_dir)
-                working[work.begin(study, results, command)] = work
+                work = _Work(waiting.pop(0), run_dir, results)
+                working[work.begin(study, command)] = work
             time.sleep(0.2)
             for process in [p for p in working if p.poll() is not None]:
                 work = working.pop(process)
                 work.log.close()
-                print(f"{work.run.name}: {_outcome(process, work, results)}", flush=True)
+                print(f"{work.run.name}: {_outcome(process, work)}", flush=True)
                 if process.returncode:
                     failed = work
             if failed is not None and not working:
@@ -112,14 +137,15 @@ def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, c
 class _Work:
     """A run that a process of its own works on; what that says goes to RUN_DIR/NAME.log."""
 
-    def __init__(self, run: Run, run_dir: Path) -> None:
+    def __init__(self, run: Run, run_dir: Path, results: Path) -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self.run, self.run_dir, self.began = run, run_dir, time.monotonic()
+        self.result = (run_dir if run.variant == START else results) / f"{run.name}.json"
         self.log: IO[str] = open(run_dir / f"{run.name}.log", "w")  # noqa: SIM115 - open as long as the process lives
 
-    def begin(self, study: Study, results: Path, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def begin(self, study: Study, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         parameters = [f"--gin_param={binding}" for binding in self.run.bindings(study, self.run_dir)]
-        places = [f"--run_dir={self.run_dir / self.run.name}", f"--one={results / self.run.name}.json"]
+        places = [f"--run_dir={self.run_dir / self.run.name}", f"--one={self.result}"]
         return subprocess.Popen([*command, *parameters, *places], stdout=self.log, stderr=subprocess.STDOUT)
 
     def last_words(self) -> str:
@@ -127,12 +153,12 @@ class _Work:
         return lines[-1] if lines else "it said nothing"
 
 
-def _outcome(process: "subprocess.Popen[bytes]", work: _Work, results: Path) -> str:
+def _outcome(process: "subprocess.Popen[bytes]", work: _Work) -> str:
     if process.returncode:
         return f"failed with status {process.returncode}"
     from load_tf.study import comparison
 
-    found = comparison.read(results, work.run.name)
+    found = comparison.read(work.result.parent, work.run.name)
     return (
         f"hold-out {100 * found.holdout_gain:+.2f}, untouched {100 * found.gain:+.2f}, "
         f"{time.monotonic() - work.began:.0f} s"

@@ -215,6 +215,36 @@ def test_rates_are_chosen_on_the_holdout_and_nothing_is_made_twice(tmp_path: Pat
     assert table.count("| descent | 0.1 |") == 1 and "stage 1 |" not in table
 
 
+def test_results_are_enough_to_go_on_from_elsewhere(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of a study whose run directory is gone only the starts of missing runs are made again."""
+    command, log = fake(tmp_path)
+    results = tmp_path / "results"
+    make(STUDY, tmp_path / "runs", results, command)
+    (results / "descent-rate0.1-seed4.json").unlink()
+    kept = (results / "stage_1-seed4.json").read_text()
+    log.unlink()
+    make(STUDY, tmp_path / "elsewhere", results, command)
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(call["experiment.method"], call["experiment.seed"]) for call in calls] == [
+        ("@Baseline()", "4"),
+        ("@DescentAscent()", "4"),
+    ]
+    assert calls[1]["experiment.start_from"] == repr(str(tmp_path / "elsewhere" / "stage_1-seed4"))
+    assert "made again" not in capfd.readouterr().out
+    # A start that came out otherwise is said, and what was recorded of it stays.
+    other = json.loads(kept)
+    other["counts_after"][0][0] += 1
+    (results / "stage_1-seed4.json").write_text(json.dumps(other))
+    (results / "descent-rate0.1-seed4.json").unlink()
+    make(STUDY, tmp_path / "third", results, command)
+    assert "stage_1-seed4 was made again and is another model" in capfd.readouterr().out
+    assert json.loads((results / "stage_1-seed4.json").read_text()) == other
+    # A study that was stopped between a start and its copy goes on, too.
+    (results / "stage_1-seed4.json").unlink()
+    make(STUDY, tmp_path / "third", results, command)
+    assert (results / "stage_1-seed4.json").read_text() == kept
+
+
 def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
     study = Study(
         variants={"LoAd": (), "Hung et al.": ("experiment.method = @HungEtAl()",)},
