@@ -11,7 +11,8 @@ from load_tf.evaluation import where
 from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment.plan import Plan
 from load_tf.storage.arrays import write_atomically
-from load_tf.storage.run_directory import RunDirectory
+from load_tf.storage.run_directory import RunDirectory, arrays_of_run
+from load_tf.training.snapshot import arrays_to_variables
 
 
 def write_tables(
@@ -129,6 +130,8 @@ def scores_in_words(scores: dict[str, Any]) -> str:
 def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
     """The command `evaluate`: the segmentor's table on the validation split, settings printed beside it.
 
+    With `experiment.start_from` its weights are those that the named run has after stage 1.
+
     Args:
       plan: the assembled experiment.
       run_dir: where `report/table1.csv`, `table1.md` and `summary.json` go; None prints only.
@@ -137,7 +140,9 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
       UserError: if the segmentor is not trained, or `run_dir` is the folder of a LoAd run, or can't be written.
     """
     experiment = plan.experiment
-    if not plan.segmentor.pretrained:
+    if experiment.start_from is not None:
+        arrays_to_variables(arrays_of_run(experiment.start_from, "baseline"), plan.segmentor.model.variables)
+    elif not plan.segmentor.pretrained:
         raise UserError(
             f"{plan.segmentor.description} is not trained; evaluate a segmentor with weights, or train it with "
             "load_tf.main."
@@ -164,6 +169,8 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
         scores["where"] = found
         print(where.text(found))
     chosen = settings(plan) | ({"math": "bfloat16"} if bfloat16 else {})
+    if experiment.start_from is not None:
+        chosen |= {"start_from": experiment.start_from}
     for name, value in chosen.items():
         print(f"{name:>15}: {value}")
     for warning in warnings(plan):

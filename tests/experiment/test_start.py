@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from load_tf.storage.run_directory import arrays_of_run, run_holds
-from tests.tiny import Tiny
+from tests import forked
+from tests.tiny import Tiny, environment
 
 CALIBRATED = ("--gin_param=experiment.method=@Baseline()", "--gin_param=StageOne.calibrate=3")
 
@@ -80,6 +81,20 @@ def test_a_run_that_starts_from_it_does_not_fit_again(tiny: Tiny, calibrated: Pa
     # What is known of a start is handed on.
     handed_on = arrays_of_run(after, "calibration")["constants"]
     np.testing.assert_array_equal(handed_on, arrays_of_run(calibrated, "calibration")["constants"])
+
+
+def test_a_start_can_be_scored_by_itself(tiny: Tiny, calibrated: Path) -> None:
+    """The network of the gin file is untrained, so that the weights can only be the run's."""
+    words = ["-m", "load_tf.evaluate", f"--gin_file={tiny.gin_file}", f"--run_dir={tiny.folder / 'scored'}"]
+    refused = forked.run(words, tiny.folder, environment())
+    assert refused.returncode == 2 and "is not trained" in refused.stderr
+    scored = forked.run(
+        [*words, f"--gin_param=experiment.start_from='{calibrated}'"], tiny.folder, environment()
+    )  # fmt: skip
+    assert scored.returncode == 0 and f"start_from: {calibrated}" in scored.stdout, scored.stderr
+    summaries = [run / "report" / "summary.json" for run in (tiny.folder / "scored", calibrated)]
+    full, expected = (json.loads(file.read_text())["full"] for file in summaries)
+    assert full["baseline"] == expected["baseline"]
 
 
 @pytest.mark.slow
