@@ -151,6 +151,10 @@ def _checked_flags() -> tuple[Path, Path]:
     output = Path(FLAGS.output)
     if FLAGS.format == "openvino" and output.suffix != ".xml":
         raise UserError(f"--output is {output}; OpenVINO expects a name that ends in .xml, e.g. model.xml.")
+    if output.suffix == ".json":
+        raise UserError(
+            f"--output is {output}, where the class names go; expected another ending, e.g. {output.stem}.tflite."
+        )
     for file in _files(output):
         if file.exists() and not FLAGS.overwrite:
             raise UserError(f"{file} exists already; choose another --output, or add --overwrite.")

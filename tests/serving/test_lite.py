@@ -171,6 +171,12 @@ def call(*flags: str) -> subprocess.CompletedProcess[str]:
     return forked.run(["-m", "load_tf.export", *flags], ROOT, tiny.environment())
 
 
+def test_a_file_in_the_place_of_its_class_names_is_refused(tmp_path: Path) -> None:
+    refused = call("--run_dir=run", f"--output={tmp_path / 'model.json'}")
+    assert refused.returncode == 2 and not list(tmp_path.iterdir())
+    assert "model.json, where the class names go; expected another ending, e.g. model.tflite." in refused.stderr
+
+
 def agreement(segmentor: loaded.LoadedSegmentor, content: bytes) -> float:
     """Share of pixels on which a file and its SavedModel agree, over scenes that neither was made with."""
     images = [scene(CROP, draw).image[np.newaxis] for draw in range(100, 108)]
