@@ -33,7 +33,7 @@ COLOUR_WEIGHT = 3.0
 
 REMEDY = (
     "say with groups what belongs together, e.g. folder.groups = @groups() with groups.pattern = '^([^_]+)_' (a name "
-    "in the id) or groups.block = 10 (so many consecutive ids)"
+    "in the id) or groups.block = 10 (so many consecutive ids), in Python groups=load_tf.Groups(...)"
 )
 
 SIZE = 2 * FIELDS * (FIELDS - 1) * 3

@@ -46,7 +46,7 @@ class Neighbours:
             return None
         return (
             f"neighbouring images' gains are alike (auto-correlation {self.lag1:.2f} at distance 1), so the interval "
-            "over images as independent is too narrow; give groups (folder.groups)"
+            "over images as independent is too narrow; give groups (folder.groups, or groups=... in Python)"
         )
 
 
