@@ -168,6 +168,9 @@ class SmallGame:
     def evaluate(self) -> float:
         return 0.5 + 0.03 * float(np.tanh(self.values["segmentor"][:4].sum()))
 
+    def race(self, floor: float, best: float, error: float, best_is_start: bool) -> tuple[float, int | None]:
+        return self.evaluate(), None
+
     def go_back(self) -> None:
         self.values["segmentor"] = self.values["start"]
         self.run.forget_ahead("segmentor")

@@ -39,6 +39,9 @@ class Lookahead:
         can be given, too; None, as in the paper, for no such bound.
       peak_test: a peak must also be better than the start model in this share of paired bootstrap draws over the
         hold-out images, in [0.5, 1); None, as in the paper, for no such test.
+      race: an evaluation may stop as soon as the images seen so far say that the model is no peak, and on which side of
+        the lower bound it is, with this chance at the most, in (0, 0.5), that all images would say otherwise; 0.005 is
+        small. A peak is always evaluated in full. None, as in the paper, for all images every time.
     """
 
     max_fruitless_cycles: int = 50
@@ -49,6 +52,7 @@ class Lookahead:
     max_cycles: int | None = None
     max_iterations: int | None = None
     peak_test: float | None = None
+    race: float | None = None
 
     def __post_init__(self) -> None:
         whole = "a whole number of at least 1"
@@ -66,6 +70,13 @@ class Lookahead:
         )
         share = "None or a share in [0.5, 1)"
         check(self, "peak_test", allowed=lambda value: value is None or 0.5 <= value < 1, expected=share)
+        chance = "None or a chance in (0, 0.5)"
+        check(
+            self,
+            "race",
+            allowed=lambda value: value is None or (isinstance(value, int | float) and 0 < value < 0.5),
+            expected=chance,
+        )
 
 
 @dataclasses.dataclass
@@ -129,6 +140,19 @@ class Game(Protocol):
 
     def evaluate(self) -> float:
         """mIoU of the present model on the hold-out, as a fraction, over the classes that the hold-out's truth has."""
+
+    def race(self, floor: float, best: float, error: float, best_is_start: bool) -> tuple[float, int | None]:
+        """As `evaluate`, but it may stop where it is known that the present model is not above `best`.
+
+        Args:
+          floor: mIoU at which a cycle ends; on which side of it the model is has to be known, too.
+          best: mIoU that a better model must exceed.
+          error: the chance, at the most, that all images would say otherwise.
+          best_is_start: whether `best` is about the start model; else about the best one of the cycle.
+
+        Returns:
+          The mIoU, an estimate where it stopped; and then how many images were looked at, else None.
+        """
 
     def go_back(self) -> None:
         """Makes the start model the present one; the optimizer's momentum starts from zero, unless it is to go on."""
@@ -238,16 +262,21 @@ def iterate(game: Game, settings: Lookahead, state: State) -> None:
     state.iterations += 1
     if not state.finite:
         return
-    state.miou = game.evaluate()
-    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=_json_number(state.miou))
-    _keep_if_best(game, settings, state)
-
-
-def _keep_if_best(game: Game, settings: Lookahead, state: State) -> None:
-    """Keeps the model just evaluated if it is a peak, and the best since the start model was."""
     best = state.start_miou + settings.upper if state.peak_miou is None else state.peak_miou
-    if not state.miou > best:
-        return
+    looked_at = None
+    if settings.race is None:
+        state.miou = game.evaluate()
+    else:
+        floor = state.start_miou - settings.lower
+        state.miou, looked_at = game.race(floor, best, settings.race, best_is_start=not state.fruitful)
+    estimated = {} if looked_at is None else {"images": looked_at}
+    game.record("evaluate", cycle=state.cycle, iteration=state.iteration, miou=_json_number(state.miou), **estimated)
+    if state.miou > best:
+        _keep_if_sure(game, settings, state)
+
+
+def _keep_if_sure(game: Game, settings: Lookahead, state: State) -> None:
+    """Keeps the model just evaluated, the best since the start model was, unless the peak test is against it."""
     if settings.peak_test is not None:
         confidence = game.confidence()
         game.record("peak_test", cycle=state.cycle, iteration=state.iteration, confidence=confidence)

@@ -104,7 +104,8 @@ class Evaluator:
         self.convention = convention
         """The model's."""
         self._num_classes = num_classes
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        """Images in a step of a replica."""
         self._max_pixels = max_pixels
         self._failure: UserError | None = None
         self._workers = workers.of(strategy)
@@ -140,6 +141,12 @@ class Evaluator:
         """
         return self._evaluate(description, None)
 
+    def evaluate_some(self, indices: Sequence[int] | np.ndarray, description: str = "evaluate") -> np.ndarray:
+        """As `evaluate`, of images of the split in the order of `indices`, each once: int64 [n, K, K]."""
+        wanted = [int(index) for index in indices]
+        own = wanted[self._workers.index :: self._workers.count]
+        return self._evaluate(description, None, own)[wanted]
+
     def evaluate_shapes(self, description: str = "evaluate") -> tuple[np.ndarray, Shapes]:
         """What `evaluate` gives and, from the same label maps, what `shapes` counts in every image.
 
@@ -156,8 +163,8 @@ class Evaluator:
         confusion = self._evaluate(description, found)
         return confusion, Shapes(*(self._workers.union(counts) for counts in found))
 
-    def _evaluate(self, description: str, found: Shapes | None) -> np.ndarray:
-        """`evaluate`; shapes are filled in where they are asked for, of this worker's images."""
+    def _evaluate(self, description: str, found: Shapes | None, own: Sequence[int] | None = None) -> np.ndarray:
+        """`evaluate`; shapes are filled in where they are asked for, of this worker's images: all, or `own`."""
         confusion = np.zeros((len(self._split), self._num_classes, self._num_classes), np.int64)
 
         def collect(
@@ -175,8 +182,10 @@ class Evaluator:
                     for counts, of_image in zip(found, measured, strict=True):
                         counts[i] = of_image
 
-        if self._own:
-            self._run(self._dataset, len(self._own), description, collect)
+        dataset = self._dataset if own is None else self._pipeline(own)
+        own = self._own if own is None else own
+        if own:
+            self._run(dataset, len(own), description, collect)
         return self._workers.union(confusion)
 
     def predictions(self, indices: Sequence[int], description: str = "predict") -> list[np.ndarray]:
@@ -264,7 +273,7 @@ class Evaluator:
         @tf.autograph.experimental.do_not_convert
         def images_per_step(key: tf.Tensor) -> tf.Tensor:
             pixels = (key // 2**32) * (key % 2**32)
-            return tf.maximum(self._batch_size * self._crop[0] * self._crop[1] // pixels, 1)
+            return tf.maximum(self.batch_size * self._crop[0] * self._crop[1] // pixels, 1)
 
         @tf.autograph.experimental.do_not_convert
         def batch(key: tf.Tensor, group: tf.data.Dataset) -> tf.data.Dataset:

@@ -23,6 +23,7 @@ from load_tf.discriminator.settings import Discriminator
 from load_tf.evaluation.bootstrap import share_of_draws_won
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.evaluation.miou import mean_iou_of_truth
+from load_tf.evaluation.race import Bounds, race
 from load_tf.game import warnings
 from load_tf.game.aggregation import Aggregation
 from load_tf.game.images import Images
@@ -169,6 +170,22 @@ class AdversarialGame:
             self.watch.look()
         self.run.time("evaluation", time.monotonic() - began, images=len(self.holdout) + self.watch.images)
         return mean_iou_of_truth(confusion.sum(axis=0))
+
+    def race(self, floor: float, best: float, error: float, best_is_start: bool) -> tuple[float, int | None]:
+        reference = self.models.start_confusion if best_is_start else self.models.best_confusion
+        assert reference is not None
+        began = time.monotonic()
+        with self.models.in_place(self.models.average):
+            miou, confusion, seen = race(
+                reference, Bounds(floor, best), error, self.evaluator.batch_size, (self.seed, self.updates),
+                functools.partial(self.evaluator.evaluate_some, description="race"),
+            )  # fmt: skip
+            stopped = confusion is None
+            self.models.scored(confusion)
+            self.watch.pass_over() if stopped else self.watch.look()
+        watched = 0 if stopped else self.watch.images
+        self.run.time("evaluation", time.monotonic() - began, images=seen + watched)
+        return miou, seen if stopped else None
 
     def confidence(self) -> float:
         assert self.models.start_confusion is not None and self.models.confusion is not None

@@ -21,7 +21,8 @@ class Models:
       best: the best of the cycle.
       present: the present model, while others stand in its place.
       average: what is evaluated and kept in its place, with a method that averages weights; else None.
-      confusion: int64 [N, K, K], of the model evaluated last, an image of the hold-out each; None before the first.
+      confusion: int64 [N, K, K], of the model evaluated last, an image of the hold-out each; None before the first,
+        and where not all images were looked at.
       start_confusion: the start model's.
       best_confusion: the best model's.
       changed: names in a commit whose arrays are not those of the last one.
@@ -69,8 +70,12 @@ class Models:
         finally:
             self.present.put_back()
 
-    def scored(self, confusion: np.ndarray) -> None:
-        """Takes note of the hold-out's matrices of the model evaluated just now; the first one is the start model."""
+    def scored(self, confusion: np.ndarray | None) -> None:
+        """Takes note of the hold-out's matrices of the model evaluated just now; the first one is the start model.
+
+        Args:
+          confusion: None where a race stopped before all were known; that model is not the best.
+        """
         self.confusion = confusion
         if self.start_confusion is None:
             self.start_confusion = confusion

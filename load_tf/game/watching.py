@@ -67,6 +67,10 @@ class Watch:
             score = mean_iou_of_truth(self._evaluator.evaluate("watched images").sum(axis=0))
             self._untouched = score if math.isfinite(score) else None
 
+    def pass_over(self) -> None:
+        """The present model is not scored: neither were all images of the hold-out."""
+        self._untouched = None
+
     def beside(self, event: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the journal says of the watched images in an event of the algorithm.
 

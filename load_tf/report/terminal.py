@@ -121,8 +121,9 @@ class Terminal:
         if event["miou"] is None:
             return f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU not finite"
         change = f", {100 * (event['miou'] - self._start):+.2f}" if math.isfinite(self._start) else ""
+        seen = f" by {event['images']} images" if "images" in event else ""
         return (
-            f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU {100 * event['miou']:.2f}"
+            f"cycle {event['cycle']}, iteration {event['iteration']}: hold-out mIoU {100 * event['miou']:.2f}{seen}"
             f"{change}{self._bounds()}{self._watched(event)}{self._health()}{self._left(event)}"
         )
 

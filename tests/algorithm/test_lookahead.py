@@ -34,6 +34,13 @@ class ScriptedGame:
     def evaluate(self) -> float:
         return self.present
 
+    def race(self, floor: float, best: float, error: float, best_is_start: bool) -> tuple[float, int | None]:
+        """Stops where it may, with an estimate that is off by as much as it may be."""
+        self.log.append(("race", (floor, best, error, best_is_start)))
+        if not self.present <= best:
+            return self.present, None
+        return (floor + best) / 2 if self.present > floor else floor - 0.1, 7
+
     def go_back(self) -> None:
         self.present = self.start
         self.log.append(("go_back", self.start))
@@ -106,6 +113,34 @@ def test_fruitless_cycles_end_the_run_without_a_last_retraining():
 def test_a_peak_resets_the_count_of_fruitless_cycles():
     _game, state = run(0.5, [[0.5], [0.6], [0.6], [0.6]], patience=1, max_fruitless_cycles=2)
     assert state.cycle == 4 and state.fruitless == 2 and state.start_miou == 0.6
+
+
+def test_a_race_decides_as_all_images_do() -> None:
+    """Rise and fall, a second peak in a cycle, the lower bound, and a cycle without a peak."""
+    cycles = [[0.51, 0.53, 0.52, 0.44], [0.525, 0.54, 0.539, 0.55], [0.54, 0.53, 0.45, 0.3], [0.5, 0.5, 0.5, 0.5]]
+    settings = {"patience": 4, "max_cycles": 4, "lower": 0.08, "upper": 0.005}
+    game, state = run(0.5, cycles, **settings)
+    raced, in_the_end = run(0.5, cycles, race=0.01, **settings)
+    for event in ("peak", "buffer"):
+        assert raced.events(event) == game.events(event) != []
+    ends = [
+        [{name: value for name, value in end.items() if name != "miou"} for end in played.events("cycle_end")]
+        for played in (game, raced)
+    ]
+    assert ends[0] == ends[1] and {end["reason"] for end in ends[0]} == {"patience", "lower_bound"}
+    assert (in_the_end.start_miou, in_the_end.iterations) == (state.start_miou, state.iterations) == (0.55, 15)
+    asked = raced.events("race")
+    # The first of a cycle is against the start and the upper bound, those behind a peak against the best.
+    assert asked[0] == pytest.approx((0.42, 0.505, 0.01, True)) and asked[1] == pytest.approx((0.42, 0.51, 0.01, False))
+    seen = [event.get("images") for event in raced.events("evaluate")]
+    assert seen[:4] == [None, None, 7, 7] and not any("images" in event for event in game.events("evaluate"))
+    assert not game.events("race")
+
+
+@pytest.mark.parametrize("race", [0, 0.5, -0.1, "yes"])
+def test_the_error_of_a_race_is_a_chance(race: object) -> None:
+    with pytest.raises(UserError, match=r"Lookahead.race is .*; expected None or a chance in \(0, 0.5\)\."):
+        Lookahead(race=race)
 
 
 def test_max_cycles_ends_the_run_even_after_a_peak():

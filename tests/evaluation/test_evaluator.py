@@ -100,6 +100,8 @@ def test_one_trace_for_all_sizes_and_calls_and_weights_read_anew() -> None:
     assert (changed != first).any()
     np.testing.assert_array_equal(changed, Evaluator(model, ExampleList(examples()), CROP, K, 3).evaluate())
     evaluator.predictions([4, 1])
+    np.testing.assert_array_equal(evaluator.evaluate_some([4, 1, 5]), changed[[4, 1, 5]])
+    assert evaluator.evaluate_some([]).shape == (0, K, K)
     assert evaluator.trace_count() == 1
 
 

@@ -1,6 +1,7 @@
 """The game on real, tiny networks: what each action changes and what it leaves, and that a commit is all of it."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,26 @@ def test_an_update_moves_the_segmentor_and_only_it(game: AdversarialGame) -> Non
     event = game.run.journal()[-1]
     assert (event["event"], event["cycle"], event["iteration"], event["finite"]) == ("update", 0, 1, True)
     assert event["gradient_norm"] > 0
+
+
+def test_a_race_is_an_evaluation_or_an_estimate_of_it(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = game.evaluate()
+    matrices = game.models.confusion
+    assert matrices is not None
+    # As many images as there are: nothing is to be found early.
+    assert game.race(0.0, 0.99, 0.005, best_is_start=True) == (score, None)
+    np.testing.assert_array_equal(game.models.confusion, matrices)
+    # Two looks at two of the four images; the reference is the model itself, so that nothing is in doubt.
+    monkeypatch.setattr("load_tf.evaluation.race.LEAST", 2)
+    monkeypatch.setattr(game.models, "start_confusion", matrices)
+    assert game.race(0.0, score, 0.005, best_is_start=True) == (score, None)
+    miou, seen = game.race(0.0, score + 0.01, 0.005, best_is_start=True)
+    assert (miou, seen) == (pytest.approx(score), 2) and game.models.confusion is None
+    timed = json.loads((game.run.path / "timings.jsonl").read_text().splitlines()[-1])
+    assert (timed["phase"], timed["images"]) == ("evaluation", 2)
+    degrade(game)
+    lower, seen = game.race(0.0, score, 0.49, best_is_start=True)
+    assert lower != score and (seen is not None or game.models.confusion is not None)
 
 
 def directions(game: AdversarialGame) -> list[dict[str, Any]]:

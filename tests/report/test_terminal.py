@@ -28,6 +28,13 @@ def lines(terminal: Terminal, clock: Clock, iterations: int, capsys: pytest.Capt
     return [line for line in capsys.readouterr().out.splitlines() if "iteration" in line]
 
 
+def test_a_look_that_stopped_says_what_it_is_an_estimate_from(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(Lookahead(patience=50, max_iterations=200, race=0.01), Clock())
+    terminal.hear(START)
+    terminal.hear({"event": "evaluate", "cycle": 0, "iteration": 1, "miou": 0.66, "images": 64})
+    assert "hold-out mIoU 66.00 by 64 images, -4.00 (" in capsys.readouterr().out
+
+
 def test_the_line_says_score_bounds_health_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     terminal = Terminal(Lookahead(patience=50, max_iterations=200), clock)

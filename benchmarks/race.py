@@ -1,0 +1,120 @@
+"""Does a run decide otherwise where its looks at the hold-out are races, and how many images do they look at?
+
+    python -m benchmarks.race --gin_file=voc_mobilenetv2_convolutional.gin --data_dir=VOC2012 --checkpoint=DIR
+
+Plays the config's method to its end as a run does, looking at all images, and keeps every model's confusion matrices.
+Then every look is raced again and again, each time with images drawn anew, at several errors. Two decisions hang on a
+look: is the model the best of its cycle, and has it fallen to the lower bound? The table has, over all races, the share
+of images that were looked at and of races that stopped with another decision, of those that stopped and missed a peak,
+and how many of the looks were stopped in most of their races.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import setting
+from benchmarks.table import header, row
+from load_tf import commands
+from load_tf.algorithm.lookahead import Lookahead
+from load_tf.evaluation.miou import mean_iou_of_truth
+from load_tf.evaluation.race import Bounds, race
+
+RACES = 200
+"""Of every look, at every error."""
+
+ERRORS = (0.05, 0.02, 0.005, 0.001)
+
+
+class Look(NamedTuple):
+    """A model, what stood when it was looked at, and the model it was compared with; matrices int64 [N, K, K]."""
+
+    confusion: np.ndarray
+    reference: np.ndarray
+    bounds: Bounds
+
+
+class Raced(NamedTuple):
+    """What races did, over all of them: shares."""
+
+    images: float
+    others: float
+    peaks_missed: float
+    stopped: float
+
+
+@dataclasses.dataclass
+class Recorder:
+    """The looks of a game, of which it hears all events."""
+
+    settings: Lookahead
+    looks: list[Look] = dataclasses.field(default_factory=list)
+    present: np.ndarray | None = None
+    _start: np.ndarray | None = None
+    _best: np.ndarray | None = None
+    _promoted: np.ndarray | None = None
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Takes note of a look, with `present` its matrices, or of what becomes of a model that was looked at."""
+        name = event["event"]
+        if name == "start":
+            self._start = self.present
+        elif name == "cycle_end":
+            self._promoted, self._best = self._best, None
+        elif name == "peak":
+            self._start = self._promoted
+        elif name == "evaluate":
+            assert self.present is not None and self._start is not None
+            start = mean_iou_of_truth(self._start)
+            best = start + self.settings.upper if self._best is None else mean_iou_of_truth(self._best)
+            reference = self._start if self._best is None else self._best
+            self.looks.append(Look(self.present, reference, Bounds(start - self.settings.lower, best)))
+            if mean_iou_of_truth(self.present) > best:
+                self._best = self.present
+
+
+def raced(looks: list[Look], error: float, batch_size: int, races: int = RACES) -> Raced:
+    """Races every look so often."""
+    rows = []
+    for number, (confusion, reference, bounds) in enumerate(looks):
+        score = mean_iou_of_truth(confusion)
+        for key in range(races):
+            miou, found, seen = race(reference, bounds, error, batch_size, (key, number), confusion.__getitem__)
+            stopped = found is None
+            missed = stopped and score > bounds.best
+            other = missed or (stopped and (score > bounds.floor) != (miou > bounds.floor))
+            rows.append((seen / len(confusion), other, missed, stopped))
+    return Raced(*(float(value) for value in np.mean(rows, axis=0)))
+
+
+def _main() -> None:
+    from load_tf.experiment import config, plan, registry
+
+    recorders: list[Recorder] = []
+    with setting.game_and_data(lambda event: recorders[0].hear(event) if recorders else None) as (game, _):
+        lookahead: Lookahead = registry.configured(Lookahead)()
+        recorders.append(recorder := Recorder(lookahead))
+        look = game.evaluate
+
+        def recorded() -> float:
+            miou = look()
+            recorder.present = game.models.confusion
+            return miou
+
+        game.evaluate = recorded  # type: ignore[method-assign]
+        config.configured(plan.make_experiment).method.play(game, lookahead, None)
+        batch_size = game.evaluator.batch_size
+    gains = [100 * (mean_iou_of_truth(look.confusion) - look.bounds.best) for look in recorder.looks]
+    print(f"{len(gains)} looks at {len(recorder.looks[0].confusion)} images, {sum(gain > 0 for gain in gains)} peaks;")
+    print("points from the best: " + ", ".join(f"{gain:+.2f}" for gain in gains))
+    print()
+    header(("error asked for", "images looked at", "other decisions", "peaks missed", "races that stopped"))
+    for error in ERRORS:
+        found = raced(recorder.looks, error, batch_size)
+        row(f"{100 * error:g} %", *(f"{100 * value:.2f} %" for value in found))
+
+
+if __name__ == "__main__":
+    commands.define_experiment_flags()
+    commands.run(_main)
