@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import MeanGain, mean_gain_over_runs
@@ -402,6 +402,7 @@ def draw(found: Mapping[str, Sequence[Result]]) -> bytes:
         axes[0].yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
         )
+        axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0].set_ylim(lowest * 1.1 - 0.1, highest * 1.2 + 0.1)
         figure.supxlabel("evaluations of the hold-out", fontsize=9)
         figure.supylabel("hold-out mIoU, points from the start", fontsize=9)
