@@ -298,6 +298,7 @@ def test_paper_gin_over_a_file_that_departs_in_everything(tmp_path: Path) -> Non
     paper = parameters_of_load()
     chosen = {
         ("Lookahead", "max_cycles"): 7,
+        ("Lookahead", "race"): 0.25,
         ("Lookahead", "max_iterations"): 7,
         ("DiscriminatorTraining", "first_max_epochs"): 7,
         ("DiscriminatorTraining", "unlabelled_fakes"): False,
