@@ -5,8 +5,8 @@
 Plays the config's method to its end as a run does, looking at all images, and keeps every model's confusion matrices.
 Then every look is raced again and again, each time with images drawn anew, at several errors. Two decisions hang on a
 look: is the model the best of its cycle, and has it fallen to the lower bound? The table has, over all races, the share
-of images that were looked at and of races that stopped with another decision, of those that stopped and missed a peak,
-and how many of the looks were stopped in most of their races.
+of images that were looked at, and the shares of races that stopped with another decision, that missed a peak, and that
+stopped at all.
 """
 
 import dataclasses

@@ -117,7 +117,7 @@ def race(
     Returns:
       The mIoU as a fraction, estimated where the race stopped; the matrices of all images, or None if it stopped; how
       many images were looked at.
-    """  # fmt: skip
+    """
     images = len(reference)
     order = generator(key[0], "race", *key[1:]).permutation(images)
     found = np.zeros_like(reference)
