@@ -10,7 +10,7 @@ stopped at all.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,36 +44,6 @@ class Raced(NamedTuple):
     stopped: float
 
 
-@dataclasses.dataclass
-class Recorder:
-    """The looks of a game, of which it hears all events."""
-
-    settings: Lookahead
-    looks: list[Look] = dataclasses.field(default_factory=list)
-    present: np.ndarray | None = None
-    _start: np.ndarray | None = None
-    _best: np.ndarray | None = None
-    _promoted: np.ndarray | None = None
-
-    def hear(self, event: dict[str, Any]) -> None:
-        """Takes note of a look, with `present` its matrices, or of what becomes of a model that was looked at."""
-        name = event["event"]
-        if name == "start":
-            self._start = self.present
-        elif name == "cycle_end":
-            self._promoted, self._best = self._best, None
-        elif name == "peak":
-            self._start = self._promoted
-        elif name == "evaluate":
-            assert self.present is not None and self._start is not None
-            start = mean_iou_of_truth(self._start)
-            best = start + self.settings.upper if self._best is None else mean_iou_of_truth(self._best)
-            reference = self._start if self._best is None else self._best
-            self.looks.append(Look(self.present, reference, Bounds(start - self.settings.lower, best)))
-            if mean_iou_of_truth(self.present) > best:
-                self._best = self.present
-
-
 def raced(looks: list[Look], error: float, batch_size: int, races: int = RACES) -> Raced:
     """Races every look so often."""
     rows = []
@@ -91,27 +61,28 @@ def raced(looks: list[Look], error: float, batch_size: int, races: int = RACES) 
 def _main() -> None:
     from load_tf.experiment import config, plan, registry
 
-    recorders: list[Recorder] = []
-    with setting.game_and_data(lambda event: recorders[0].hear(event) if recorders else None) as (game, _):
-        lookahead: Lookahead = registry.configured(Lookahead)()
-        recorders.append(recorder := Recorder(lookahead))
-        look = game.evaluate
+    looks: list[Look] = []
+    with setting.game_and_data() as (game, _):
+        lookahead: Lookahead = dataclasses.replace(registry.configured(Lookahead)(), race=ERRORS[0])
 
-        def recorded() -> float:
-            miou = look()
-            recorder.present = game.models.confusion
-            return miou
+        def recorded(floor: float, best: float, error: float, best_is_start: bool) -> tuple[float, None]:
+            """Looks at all images, whatever the error."""
+            miou = game.evaluate()
+            reference = game.models.start_confusion if best_is_start else game.models.best_confusion
+            assert game.models.confusion is not None and reference is not None
+            looks.append(Look(game.models.confusion, reference, Bounds(floor, best)))
+            return miou, None
 
-        game.evaluate = recorded  # type: ignore[method-assign]
+        game.race = recorded  # type: ignore[method-assign]
         config.configured(plan.make_experiment).method.play(game, lookahead, None)
         batch_size = game.evaluator.batch_size
-    gains = [100 * (mean_iou_of_truth(look.confusion) - look.bounds.best) for look in recorder.looks]
-    print(f"{len(gains)} looks at {len(recorder.looks[0].confusion)} images, {sum(gain > 0 for gain in gains)} peaks;")
+    gains = [100 * (mean_iou_of_truth(look.confusion) - look.bounds.best) for look in looks]
+    print(f"{len(gains)} looks at {len(looks[0].confusion)} images, {sum(gain > 0 for gain in gains)} peaks;")
     print("points from the best: " + ", ".join(f"{gain:+.2f}" for gain in gains))
     print()
     header(("error asked for", "images looked at", "other decisions", "peaks missed", "races that stopped"))
     for error in ERRORS:
-        found = raced(recorder.looks, error, batch_size)
+        found = raced(looks, error, batch_size)
         row(f"{100 * error:g} %", *(f"{100 * value:.2f} %" for value in found))
 
 

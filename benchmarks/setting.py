@@ -38,14 +38,11 @@ def game_and_data(listener: Hear = lambda event: None) -> Iterator[tuple[Adversa
     """
     text = config.parse_gin()
     from load_tf.experiment import images, plan
-    from load_tf.storage.run_directory import RunDirectory, arrays_of_run
-    from load_tf.training.snapshot import arrays_to_variables
+    from load_tf.experiment.start import has_weights
+    from load_tf.storage.run_directory import RunDirectory
 
     parts = config.configured(plan.assemble)
-    start_from = parts.experiment.start_from
-    if start_from is not None:
-        arrays_to_variables(arrays_of_run(start_from, "baseline"), parts.segmentor.model.variables)
-    elif not parts.segmentor.pretrained:
+    if not has_weights(parts):
         raise commands.UserError(
             "this measurement needs a segmentor that has weights already, such as official_deeplab, or a run to start "
             "from: experiment.start_from."

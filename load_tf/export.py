@@ -153,7 +153,8 @@ def _checked_flags() -> tuple[Path, Path]:
         raise UserError(f"--output is {output}; OpenVINO expects a name that ends in .xml, e.g. model.xml.")
     if output.suffix == ".json":
         raise UserError(
-            f"--output is {output}, where the class names go; expected another ending, e.g. {output.stem}.tflite."
+            f"--output is {output}, where the class names go; expected another ending, e.g. "
+            f"{output.stem}.{FLAGS.format}."
         )
     for file in _files(output):
         if file.exists() and not FLAGS.overwrite:

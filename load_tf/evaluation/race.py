@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from load_tf.evaluation.miou import mean_iou_of_truth
+from load_tf.evaluation.miou import iou_of_truth, mean_iou_of_truth, mean_over_present
 from load_tf.randomness import generator
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -79,7 +79,7 @@ def estimate(reference: np.ndarray, seen: np.ndarray, found: np.ndarray) -> Esti
     more_union = changes.sum(1) - more_correct
     parts = (more_correct / union - correct * more_union / union**2)[:, there].mean(1)
     error = images * parts.std(ddof=1) * np.sqrt((1 - count / images) / count)
-    return Estimate(float((correct / union)[there].mean()), float(error))
+    return Estimate(float(mean_over_present(iou_of_truth(correct, truth, total.sum(0)))), float(error))
 
 
 def decided(found: Estimate, bounds: Bounds, seen: int, error: float) -> bool:

@@ -10,9 +10,9 @@ from load_tf.errors import UserError
 from load_tf.evaluation import where
 from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment.plan import Plan
+from load_tf.experiment.start import has_weights
 from load_tf.storage.arrays import write_atomically
-from load_tf.storage.run_directory import RunDirectory, arrays_of_run
-from load_tf.training.snapshot import arrays_to_variables
+from load_tf.storage.run_directory import RunDirectory
 
 
 def write_tables(
@@ -140,9 +140,7 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
       UserError: if the segmentor is not trained, or `run_dir` is the folder of a LoAd run, or can't be written.
     """
     experiment = plan.experiment
-    if experiment.start_from is not None:
-        arrays_to_variables(arrays_of_run(experiment.start_from, "baseline"), plan.segmentor.model.variables)
-    elif not plan.segmentor.pretrained:
+    if not has_weights(plan):
         raise UserError(
             f"{plan.segmentor.description} is not trained; evaluate a segmentor with weights, or train it with "
             "load_tf.main."

@@ -18,6 +18,21 @@ from load_tf.training.snapshot import Snapshot, arrays_to_variables, variables_t
 from load_tf.training.stage_one import CrossEntropyTrainer, cross_entropy_batches, steps_per_epoch
 
 
+def has_weights(plan: Plan) -> bool:
+    """Puts the weights of the run that `experiment.start_from` names, if it names one, into the plan's model.
+
+    Returns:
+      Whether the model needs no stage 1: it has these weights, or is pre-trained.
+
+    Raises:
+      UserError: if that run has no start, or another network's.
+    """
+    start_from = plan.experiment.start_from
+    if start_from is not None:
+        arrays_to_variables(arrays_of_run(start_from, "baseline"), plan.segmentor.model.variables)
+    return start_from is not None or plan.segmentor.pretrained
+
+
 def make_baseline(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluator, listen: Hear) -> None:
     """Makes the plan's model the baseline, and commits it, or puts it back from the commit.
 
@@ -29,12 +44,10 @@ def make_baseline(plan: Plan, data: Data, directory: RunDirectory, holdout: Eval
       listen: is told every event of the journal.
     """
     model, start_from = plan.segmentor.model, plan.experiment.start_from
-    if not directory.state and (plan.segmentor.pretrained or start_from is not None):
+    if not directory.state and has_weights(plan):
         constants = None
-        if start_from is not None:
-            arrays_to_variables(arrays_of_run(start_from, "baseline"), model.variables)
-            if run_holds(start_from, "calibration"):
-                constants = arrays_of_run(start_from, "calibration")["constants"]
+        if start_from is not None and run_holds(start_from, "calibration"):
+            constants = arrays_of_run(start_from, "calibration")["constants"]
         _commit_baseline(plan, data, directory, holdout, listen, constants)
     if directory.state.get("phase", "stage_one") == "stage_one":
         _stage_one(plan, data, directory, holdout, listen)

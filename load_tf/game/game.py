@@ -182,7 +182,10 @@ class AdversarialGame:
             )  # fmt: skip
             stopped = confusion is None
             self.models.scored(confusion)
-            self.watch.pass_over() if stopped else self.watch.look()
+            if stopped:
+                self.watch.pass_over()
+            else:
+                self.watch.look()
         watched = 0 if stopped else self.watch.images
         self.run.time("evaluation", time.monotonic() - began, images=seen + watched)
         return miou, seen if stopped else None

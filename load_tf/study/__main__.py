@@ -62,8 +62,11 @@ def _begin(missing: Sequence[Run], study: Study, run_dir: Path, results: Path, c
         kept = results / f"{start.name}.json"
         if not kept.is_file():
             shutil.copyfile(run_dir / kept.name, kept)
+            continue
+        if start not in made:
+            continue
         here, there = comparison.read(run_dir, start.name), comparison.read(results, start.name)
-        if start in made and here.values["counts_after"] != there.values["counts_after"]:
+        if here.values["counts_after"] != there.values["counts_after"]:
             print(
                 f"{start.name} was made again and is another model: {100 * here.holdout_after:.2f} on the hold-out, in "
                 f"{results} {100 * there.holdout_after:.2f}. A gain is over the start that its own run had.",

@@ -12,7 +12,7 @@ ERROR = 0.02
 
 
 def truth_and_model(images: int, seed: int) -> np.ndarray:
-    """Matrices of a model on images of 1,000 pixels: the first class everywhere, the last in one image of five."""
+    """Matrices of a model on images of up to 1,000 pixels: a class everywhere, the last in one image of five."""
     draw = np.random.default_rng(seed)
     there = draw.random((images, K)) < np.linspace(1.0, 0.2, K)
     truth = np.where(there, draw.integers(20, 250, (images, K)), 0)

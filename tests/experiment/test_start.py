@@ -88,9 +88,7 @@ def test_a_start_can_be_scored_by_itself(tiny: Tiny, calibrated: Path) -> None:
     words = ["-m", "load_tf.evaluate", f"--gin_file={tiny.gin_file}", f"--run_dir={tiny.folder / 'scored'}"]
     refused = forked.run(words, tiny.folder, environment())
     assert refused.returncode == 2 and "is not trained" in refused.stderr
-    scored = forked.run(
-        [*words, f"--gin_param=experiment.start_from='{calibrated}'"], tiny.folder, environment()
-    )  # fmt: skip
+    scored = forked.run([*words, f"--gin_param=experiment.start_from='{calibrated}'"], tiny.folder, environment())
     assert scored.returncode == 0 and f"start_from: {calibrated}" in scored.stdout, scored.stderr
     summaries = [run / "report" / "summary.json" for run in (tiny.folder / "scored", calibrated)]
     full, expected = (json.loads(file.read_text())["full"] for file in summaries)

@@ -159,7 +159,7 @@ def test_a_race_is_an_evaluation_or_an_estimate_of_it(game: AdversarialGame, mon
     # As many images as there are: nothing is to be found early.
     assert game.race(0.0, 0.99, 0.005, best_is_start=True) == (score, None)
     np.testing.assert_array_equal(game.models.confusion, matrices)
-    # Two looks at two of the four images; the reference is the model itself, so that nothing is in doubt.
+    # One look, at two of the four images; the reference is the model itself, so that nothing is in doubt.
     monkeypatch.setattr("load_tf.evaluation.race.LEAST", 2)
     monkeypatch.setattr(game.models, "start_confusion", matrices)
     assert game.race(0.0, score, 0.005, best_is_start=True) == (score, None)
