@@ -19,6 +19,7 @@ from load_tf.experiment.images import Data
 from load_tf.methods.load import LoAd
 from load_tf.report.terminal import in_minutes
 from load_tf.training.augmentation import padded_batch
+from load_tf.training.calibration import ENOUGH_IMAGES
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.stage_one import steps_per_epoch
 
@@ -170,6 +171,7 @@ def _game(plan: "Plan", counts: Counts, pace: Pace, iterations: int, cycles: int
     players, adversarial = plan.players, plan.players.adversarial
     judging, epochs = players.discriminator_training, _epochs(players.discriminator_training, cycles)
     look = (counts.holdout + counts.watched) * pace.label
+    constants = adversarial.calibrate * min(counts.training, 2 * ENOUGH_IMAGES) * pace.label
     sets = (2 * cycles - 1) * (counts.training + counts.unlabelled + counts.holdout) * pace.label
     # An epoch shows the truth and a map of every image, or all maps that are there.
     shown = 1 + (plan.lookahead.max_buffer_sets if judging.union else 1)
@@ -177,7 +179,7 @@ def _game(plan: "Plan", counts: Counts, pace: Pace, iterations: int, cycles: int
     updates = adversarial.updates_per_iteration * iterations + judging.agreement_batches * cycles
     # Recomputing activations takes a third more time (docs/performance.md).
     image = pace.learn * (4 / 3 if adversarial.checkpointing else 1) + pace.judge
-    return (iterations + 1) * look + sets + judge + updates * adversarial.batch_size * image
+    return (iterations + 1) * look + iterations * constants + sets + judge + updates * adversarial.batch_size * image
 
 
 def _epochs(settings: DiscriminatorTraining, cycles: int) -> int:

@@ -36,6 +36,7 @@ from load_tf.methods.method import Arena, Method
 from load_tf.report.listeners import Hear
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.adversarial import AdversarialTrainer
+from load_tf.training.calibration import GAIN, Calibrator, enough
 from load_tf.training.direction import agreement
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
@@ -135,6 +136,7 @@ class AdversarialGame:
         if self.judge:
             arena = dataclasses.replace(arena, discriminator_trainer=self.judge.trainer)
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
+        self.calibrator = self._make_calibrator(method, crop)
         self.models = Models(segmentor, self.segmentor_trainer, method.averaging(settings), strategy)
         self.images = Images(
             training, self.aggregation.training_grid, settings, crop=crop, seed=seed, unlabelled=unlabelled
@@ -151,6 +153,12 @@ class AdversarialGame:
         make_optimizer = functools.partial(method.discriminator_optimizer, settings, arena.updates)
         trainer = DiscriminatorTrainer(self.discriminator, settings, arena.num_classes, arena.strategy, make_optimizer)
         return Judge(trainer, self.seed, self.workers)
+
+    def _make_calibrator(self, method: Method, crop: Size) -> Calibrator | None:
+        """What fits class constants after the updates, where the settings ask for it and updates change weights."""
+        if not (self.players.adversarial.calibrate and method.trains_variables):
+            return None
+        return Calibrator(self.segmentor, self.evaluator.on(enough(self.training)), GAIN, crop)
 
     @property
     def discriminator_trainer(self) -> DiscriminatorTrainer:
@@ -234,6 +242,8 @@ class AdversarialGame:
             self.judge.changed |= {"discriminator"}
         finite = bool(measures.pop("finite"))
         finite = self.models.updated(self.updates // per_iteration) and finite
+        if finite:
+            measures |= self._calibrate()
         if (iteration + 1) % self.commit_every == 0:
             # The disk works while the hold-out is evaluated: the weights stay as they are until the commit.
             self.run.write_ahead("segmentor", self.models.present_arrays)
@@ -243,6 +253,19 @@ class AdversarialGame:
         self.record("update", cycle=cycle, iteration=iteration + 1, finite=finite, **numbers)
         self.run.time("adversarial", time.monotonic() - began, updates=per_iteration)
         return finite
+
+    def _calibrate(self) -> dict[str, float]:
+        """Class constants are fitted to what will be looked at; how far its class proportions were from D_t's before.
+
+        The fit sees the average where that is looked at. It is part of an update: `distance` is measured with it.
+        """
+        if self.calibrator is None:
+            return {}
+        with self.models.in_place(self.models.average):
+            gaps = [self.calibrator.step()["class_gap"] for _ in range(self.players.adversarial.calibrate)]
+            if self.models.average:
+                self.models.average.take()
+        return {"class_gap": gaps[0]}
 
     def keep_best(self) -> None:
         self.models.keep_best()

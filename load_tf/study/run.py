@@ -22,11 +22,11 @@ from load_tf.report.terminal import Terminal
 from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.study import result as study_result
-from load_tf.training.calibration import GAIN, Calibrator, logits_bias
+from load_tf.training.calibration import GAIN, Calibrator, enough, logits_bias
 from load_tf.training.snapshot import arrays_to_variables
 
-AGAIN_STEPS, AGAIN_IMAGES = 3, 100
-"""Steps, and images of D_t or up to twice as many, for class constants that are fitted to a result."""
+AGAIN_STEPS = 3
+"""For class constants that are fitted to a result."""
 
 
 def make(run_dir: Path, result: Path) -> None:
@@ -78,9 +78,8 @@ def make(run_dir: Path, result: Path) -> None:
 def _fitted_again(assembled: plan.Plan, training: Split, untouched: Evaluator) -> np.ndarray:
     """Would class constants have made as much of it? The confusion matrices with constants fitted once more, and then
     taken back: what is a gain in class proportion only, constants give to the start as well."""
-    images = Subset(training, tuple(range(0, len(training), max(1, len(training) // AGAIN_IMAGES))))
     model, crop = assembled.segmentor.model, assembled.crop
-    calibrator = Calibrator(model, untouched.on(images), GAIN, crop)
+    calibrator = Calibrator(model, untouched.on(enough(training)), GAIN, crop)
     held = calibrator.bias.numpy()
     for _ in range(AGAIN_STEPS):
         calibrator.step()

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from load_tf.data.dataset import Split, Subset
 from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -19,6 +20,14 @@ LARGEST_RATIO = 10.0
 
 GAIN = 0.5
 """The share of the logarithm that a step takes, if nobody says otherwise."""
+
+ENOUGH_IMAGES = 100
+"""Images of D_t, or up to twice as many, whose class proportions a model is held to on the way."""
+
+
+def enough(training: Split) -> Subset:
+    """Evenly chosen images of D_t, `ENOUGH_IMAGES` or up to twice as many: a look at all would cost like an epoch."""
+    return Subset(training, tuple(range(0, len(training), max(1, len(training) // ENOUGH_IMAGES))))
 
 
 def constants_step(confusion: np.ndarray, gain: float) -> np.ndarray:

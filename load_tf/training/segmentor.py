@@ -39,6 +39,9 @@ class AdversarialTraining:
       saturating: minimise `log(1 - D)`, the third term of equation (2); False: `-log D`.
       trainable: a regular expression; only variables whose path it matches somewhere are trained.
       reset_momentum: True: the momentum starts from zero in each cycle. False: it goes on from the cycle before.
+      calibrate: steps of the fit of class constants to D_t's class proportions (`load_tf.training.calibration`) after
+        the updates of an iteration, before its look at the hold-out; 0, as in the paper: none. Updates then can neither
+        gain nor lose by predicting classes more or less often.
       accumulate: in how many parts the images of an update go through the networks, one after the other, on every
         device. The update is the same. One GPU with 4 parts can run the configuration of four GPUs.
       average: in [0, 1). Above 0, a moving average of the weights over the iterations of a cycle is evaluated, and may
@@ -58,9 +61,11 @@ class AdversarialTraining:
     average: float = 0.0
     checkpointing: bool = False
     accumulate: int = 1
+    calibrate: int = 0
 
     def __post_init__(self) -> None:
         check_whole(self, "batch_size", "updates_per_iteration", "accumulate")
+        check_whole(self, "calibrate", least=0, expected="a whole number of steps, at least 0")
         check_number(self, "learning_rate")
         above_0 = "None or a number above 0"
         check(self, "clip_norm", allowed=lambda value: value is None or value > 0, expected=above_0)

@@ -21,6 +21,7 @@ from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
 from load_tf.game.aggregation import Aggregation
 from load_tf.game.game import AdversarialGame, Players
+from load_tf.methods.load import LoAd
 from load_tf.randomness import generator
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.adversarial import AdversarialTraining
@@ -124,6 +125,21 @@ def equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+def full_size_labels(game: AdversarialGame, split: Split) -> list[np.ndarray]:
+    """uint8 [48, 64] each: the segmentor's label maps, by numpy: bilinear with aligned corners."""
+    found = []
+    for index in range(len(split)):
+        image = np.full((*CROP, 3), 127.5, np.float32)
+        image[:48, :64] = split[index].image
+        logits = np.asarray(game.segmentor(image[None]))[0].astype(np.float64)
+        weights = [
+            np.maximum(0, 1 - np.abs(np.arange(crop)[:, None] * (size - 1) / (crop - 1) - np.arange(size)))
+            for size, crop in zip(logits.shape[:2], CROP, strict=True)
+        ]
+        found.append(np.einsum("yh,xw,hwk->yxk", *weights, logits).argmax(-1)[:48, :64].astype(np.uint8))
+    return found
+
+
 def labels(game: AdversarialGame, split: Split) -> np.ndarray:
     """uint8 [N, 32, 32]: the segmentor's label maps at the grid points, by numpy: bilinear with aligned corners."""
     found = []
@@ -150,6 +166,35 @@ def test_an_update_moves_the_segmentor_and_only_it(game: AdversarialGame) -> Non
     event = game.run.journal()[-1]
     assert (event["event"], event["cycle"], event["iteration"], event["finite"]) == ("update", 0, 1, True)
     assert event["gradient_norm"] > 0
+
+
+def test_class_constants_are_fitted_after_the_updates(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice half of log(true / predicted) on D_t, by confusion matrices of numpy; no other weight knows of it."""
+    count = game.updates
+    game.update(0, 0)
+    plain, bias = weights(game), game.segmentor.get_layer("conv1").bias
+    expected = bias.numpy()
+    truths = [example.label for example in (game.training[i] for i in range(len(game.training)))]
+    for _ in range(2):
+        predicted = full_size_labels(game, game.training)
+        seen = [truth < CLASSES for truth in truths]
+        true, made = (
+            np.bincount(np.concatenate([m[s] for m, s in zip(maps, seen, strict=True)]), minlength=CLASSES)
+            for maps in (truths, predicted)
+        )
+        ratio = np.clip(true / np.maximum(made, 1e-9), 0.1, 10)
+        expected = expected + np.where(true > 0, 0.5 * np.log(ratio), 0)
+        bias.assign(expected)
+    game.go_back()
+    game.updates = count
+    adversarial = dataclasses.replace(PLAYERS.adversarial, calibrate=2)
+    monkeypatch.setattr(game, "players", dataclasses.replace(PLAYERS, adversarial=adversarial))
+    monkeypatch.setattr(game, "calibrator", game._make_calibrator(LoAd(), CROP))
+    game.update(0, 0)
+    np.testing.assert_allclose(bias.numpy(), expected, atol=1e-5)
+    assert np.abs(expected - plain[-1]).max() > 0.05, "else nothing was fitted"
+    assert equal(weights(game)[:-1], plain[:-1])
+    assert 0 < game.run.journal()[-1]["class_gap"] < 1
 
 
 def test_a_race_is_an_evaluation_or_an_estimate_of_it(game: AdversarialGame, monkeypatch: pytest.MonkeyPatch) -> None:
