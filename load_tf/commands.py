@@ -38,6 +38,17 @@ def define_experiment_flags() -> None:
     )
 
 
+def define_engine_flag() -> None:
+    """The flag of the commands that look at a finished model."""
+    flags.DEFINE_enum(
+        "engine",
+        "tensorflow",
+        ["tensorflow", "litert", "openvino"],
+        "What labels the images: tensorflow, litert (faster with small networks) or openvino (pip install "
+        "'load-tf[export]').",
+    )
+
+
 def run(main: Callable[..., int | None], positional: bool = False, for_its_output: bool = False) -> None:
     """Runs a command under absl and ends the process with its status; see `execute`.
 

@@ -35,6 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_bool("overlays", False, "Also write x_overlay.png: the image blended with the class colours.")
     flags.DEFINE_bool("probabilities", False, "Also write x_probabilities.npy: float32 [height, width, classes].")
     flags.DEFINE_bool("overwrite", False, "Replace results that are in the output folder already.")
+    commands.define_engine_flag()
     flags.DEFINE_integer("batch_size", 4, "How many images of one size are labelled together, at most.", lower_bound=1)
 
 
@@ -44,6 +45,8 @@ def label(*positional: str) -> int:
     for name in ("saved_model", "output"):
         if not FLAGS[name].value:
             raise UserError(f"--{name} is missing; see --help.")
+    if FLAGS.probabilities and FLAGS.engine != "tensorflow":
+        raise UserError(f"--probabilities are TensorFlow's; --engine={FLAGS.engine} gives labels. Leave one out.")
     if not patterns:
         raise UserError("no images were given; expected files, folders or globs after --images.")
     from load_tf.serving.image_files import divide, find_images
@@ -52,12 +55,15 @@ def label(*positional: str) -> int:
     images = find_images(patterns) if patterns else []
     commands.quiet_tensorflow()
     # TensorFlow takes seconds to import; --help and wrong paths need not wait for it.
-    from load_tf.serving import loaded
+    from load_tf.serving import engines, loaded
 
-    segmentor = loaded.load(FLAGS.saved_model)
+    segmentor = engines.with_engine(loaded.load(FLAGS.saved_model), FLAGS.engine)
     for video in videos:
         _label_video(segmentor, video)
-    return _label_images(segmentor, images) if images else 0
+    status = _label_images(segmentor, images) if images else 0
+    if isinstance(segmentor, engines.EngineSegmentor):
+        print(segmentor.compared.text(FLAGS.engine))
+    return status
 
 
 def _label_video(segmentor: "LoadedSegmentor", video: Path) -> None:

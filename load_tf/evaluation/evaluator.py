@@ -46,6 +46,23 @@ def confusion_matrices(label: tf.Tensor, prediction: tf.Tensor, num_classes: int
     return tf.reshape(counts, [-1, num_classes, num_classes])
 
 
+def check_labels(image: np.ndarray, label: np.ndarray, identity: str, num_classes: int) -> None:
+    """Raises UserError, naming the image, if its label map uint8 has another size or values that are no class."""
+    height, width = image.shape[:2]
+    if label.shape != (height, width):
+        raise UserError(
+            f"image {identity!r} is {height}x{width} (height x width) but its label map has the shape "
+            f"{label.shape}; expected equal sizes."
+        )
+    values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
+    strange = [int(value) for value in values if value >= num_classes and value != IGNORE_LABEL]
+    if strange:
+        raise UserError(
+            f"the label map of {identity!r} holds {strange}; expected 0 to {num_classes - 1}, or {IGNORE_LABEL} for "
+            "void."
+        )
+
+
 class Evaluator:
     """Confusion matrices and label maps of a model on a split.
 
@@ -309,11 +326,6 @@ class Evaluator:
 
     def _check(self, image: np.ndarray, label: np.ndarray, identity: str) -> None:
         height, width = image.shape[:2]
-        if label.shape != (height, width):
-            raise UserError(
-                f"image {identity!r} is {height}x{width} (height x width) but its label map has the shape "
-                f"{label.shape}; expected equal sizes."
-            )
         if height * width > self._max_pixels:
             raise UserError(
                 f"image {identity!r} is {height}x{width} (height x width); expected at most {self._max_pixels} pixels "
@@ -324,13 +336,7 @@ class Evaluator:
                 f"image {identity!r} is {height}x{width} (height x width), but the network takes at most "
                 f"{self._largest[0]}x{self._largest[1]}."
             )
-        values = np.flatnonzero(np.bincount(label.ravel(), minlength=256))
-        strange = [int(value) for value in values if value >= self._num_classes and value != IGNORE_LABEL]
-        if strange:
-            raise UserError(
-                f"the label map of {identity!r} holds {strange}; expected 0 to {self._num_classes - 1}, or "
-                f"{IGNORE_LABEL} for void."
-            )
+        check_labels(image, label, identity, self._num_classes)
 
 
 class _Loop(loops.StandardEvaluator):

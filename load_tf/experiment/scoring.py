@@ -1,16 +1,23 @@
 """Scores as people read them: the tables of a run and of `evaluate`, and the settings that are printed beside them."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from load_tf.data.dataset import Split
 from load_tf.data.preparation import prepare
 from load_tf.devices import processor, workers
 from load_tf.errors import UserError
 from load_tf.evaluation import where
+from load_tf.evaluation.shapes import Shapes
 from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment.plan import Plan
 from load_tf.experiment.start import has_weights
+from load_tf.serving import engines, loaded
+from load_tf.serving.saved_model import export
 from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
 
@@ -127,7 +134,7 @@ def scores_in_words(scores: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
+def evaluate_only(plan: Plan, run_dir: Path | None, engine: str = "tensorflow") -> None:
     """The command `evaluate`: the segmentor's table on the validation split, settings printed beside it.
 
     With `experiment.start_from` its weights are those that the named run has after stage 1.
@@ -135,9 +142,11 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
     Args:
       plan: the assembled experiment.
       run_dir: where `report/table1.csv`, `table1.md` and `summary.json` go; None prints only.
+      engine: what labels the images, one of `engines.ENGINES`.
 
     Raises:
-      UserError: if the segmentor is not trained, or `run_dir` is the folder of a LoAd run, or can't be written.
+      UserError: if the segmentor is not trained, or `run_dir` is the folder of a LoAd run, or can't be written; if the
+        engine can't do what is asked for.
     """
     experiment = plan.experiment
     if not has_weights(plan):
@@ -146,6 +155,7 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
             "load_tf.main."
         )
     team = workers.of(plan.strategy)
+    _check_engine(plan, engine)
     report_folder = _report_folder(run_dir) if team.is_chief else None
     split = prepare(
         experiment.dataset.split(experiment.validation_split),
@@ -155,8 +165,12 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
     bfloat16 = plan.runtime.looks_in_bfloat16
     if plan.runtime.math != "float32" and not bfloat16:
         print(f"Runtime.math is {plan.runtime.math!r}, but it is float32 here: {processor.LACKS}.")
+    agreement = None
     with team.watched():
-        baseline, shapes = plan.table_evaluator(split, bfloat16).evaluate_shapes("evaluate")
+        if engine == "tensorflow":
+            baseline, shapes = plan.table_evaluator(split, bfloat16).evaluate_shapes("evaluate")
+        else:
+            baseline, shapes, agreement = _by_engine(plan, split, engine)
     if not team.is_chief:
         return
     table = table1(experiment.dataset.class_names, baseline)
@@ -167,6 +181,7 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
         scores["where"] = found
         print(where.text(found))
     chosen = settings(plan) | ({"math": "bfloat16"} if bfloat16 else {})
+    chosen |= {} if agreement is None else {"engine": engine, "agreement": agreement}
     if experiment.start_from is not None:
         chosen |= {"start_from": experiment.start_from}
     for name, value in chosen.items():
@@ -183,6 +198,39 @@ def evaluate_only(plan: Plan, run_dir: Path | None) -> None:
                 write_atomically(report_folder / name, content.encode())
             except OSError as error:
                 raise UserError(f"{report_folder / name} can't be written: {error.strerror}.") from None
+
+
+def _check_engine(plan: Plan, engine: str) -> None:
+    """Raises UserError if an engine is not for what the plan asks."""
+    if engine == "tensorflow":
+        return
+    evaluation = plan.evaluation
+    for wrong, why in (
+        (tuple(evaluation.scales) != (1.0,) or evaluation.flip, "several scales or mirrored images (Evaluation)"),
+        (plan.runtime.math != "float32", f"Runtime.math {plan.runtime.math!r}"),
+        (plan.strategy.num_replicas_in_sync > 1 or workers.of(plan.strategy).count > 1, "several devices"),
+    ):
+        if wrong:
+            raise UserError(f"--engine={engine} is for one model on one processor, not for {why}; leave one out.")
+
+
+def _by_engine(plan: Plan, split: Split, engine: str) -> tuple[np.ndarray, Shapes, str]:
+    """Matrices and shapes by another runtime, and how far its label maps are TensorFlow's."""
+    dataset, segmentor = plan.experiment.dataset, plan.segmentor
+    with tempfile.TemporaryDirectory() as folder:
+        exported = export(
+            segmentor.model,
+            folder,
+            crop=plan.crop,
+            class_names=dataset.class_names,
+            colours=dataset.colours,
+            convention=segmentor.convention,
+            largest=segmentor.largest,
+        )
+        other = engines.with_engine(loaded.load(exported), engine)
+    assert isinstance(other, engines.EngineSegmentor)
+    confusion, shapes = engines.evaluate_shapes(other, split)
+    return confusion, shapes, other.compared.text(engine)
 
 
 def _report_folder(run_dir: Path | None) -> Path | None:

@@ -93,6 +93,15 @@ def test_a_start_can_be_scored_by_itself(tiny: Tiny, calibrated: Path) -> None:
     summaries = [run / "report" / "summary.json" for run in (tiny.folder / "scored", calibrated)]
     full, expected = (json.loads(file.read_text())["full"] for file in summaries)
     assert full["baseline"] == expected["baseline"]
+    words += [f"--gin_param=experiment.start_from='{calibrated}'", "--engine=litert"]
+    by_litert = forked.run([*words, f"--run_dir={tiny.folder / 'litert'}"], tiny.folder, environment())
+    assert by_litert.returncode == 0, by_litert.stderr
+    assert "engine: litert" in by_litert.stdout and "differ between litert and TensorFlow" in by_litert.stdout
+    found = json.loads((tiny.folder / "litert" / "report" / "summary.json").read_text())
+    assert found["settings"]["engine"] == "litert"
+    assert found["full"]["baseline"] == pytest.approx(expected["baseline"], abs=1.0)
+    refused = forked.run([*words, "--gin_param=Evaluation.flip=True"], tiny.folder, environment())
+    assert refused.returncode == 2 and "not for several scales or mirrored images" in refused.stderr
 
 
 @pytest.mark.slow

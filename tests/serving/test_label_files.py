@@ -1,5 +1,6 @@
 """Labelling folders of files: what is written, what is named, what is never touched."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_palette_png_keeps_many_classes(tmp_path: Path) -> None:
 
 def call(*arguments: str) -> int:
     """The command in this process, with fresh flags."""
-    names = ("saved_model", "images", "output", "overlays", "probabilities", "overwrite", "batch_size")
+    names = ("saved_model", "images", "output", "overlays", "probabilities", "overwrite", "batch_size", "engine")
     if "saved_model" not in flags.FLAGS:
         command.define_flags()
     for name in names:
@@ -220,10 +221,35 @@ def test_command_reports_and_counts(
     assert len(output.err.strip().splitlines()) == 3
 
 
+def test_another_engine_labels_alike_and_says_how_far(
+    saved_model: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [f"--saved_model={saved_model}", f"--images={images}/g*.png"]
+    assert call(*given, f"--output={tmp_path}/ours") == 0
+    assert "differ between" not in capsys.readouterr().out
+    assert call(*given, f"--output={tmp_path}/theirs", "--engine=litert") == 0
+    said = re.search(
+        r"([\d.]+) % of the pixels of the first (\d) images differ between litert", capsys.readouterr().out
+    )
+    assert said is not None
+    names = sorted(path.name for path in (tmp_path / "ours").iterdir())
+    maps = [[np.asarray(Image.open(tmp_path / o / name)) for name in names] for o in ("ours", "theirs")]
+    within = [a.shape[0] <= 65 and a.shape[1] <= 65 for a in maps[0]]
+    assert sum(within) == int(said[2]) > 0
+    assert all((a == b).all() for a, b, fits in zip(*maps, within, strict=True) if not fits)
+    differing = sum(int((a != b).sum()) for a, b in zip(*maps, strict=True))
+    share = 100 * differing / sum(a.size for a, fits in zip(maps[0], within, strict=True) if fits)
+    assert float(said[1]) == pytest.approx(share, abs=6e-4) and share < 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--images={images}", "--output={out}"], "--saved_model is missing"),
+        (
+            ["--saved_model={model}", "--output={out}", "--images={images}", "--probabilities", "--engine=litert"],
+            "--probabilities are TensorFlow's; --engine=litert gives labels.",
+        ),
         (["--saved_model={model}", "--images={images}"], "--output is missing"),
         (["--saved_model={model}", "--output={out}"], "no images were given"),
         (["--saved_model={model}", "--output={out}", "--images={images}/absent.png"], "there is no file"),
