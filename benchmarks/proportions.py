@@ -35,7 +35,7 @@ def matched(logits: np.ndarray, truth: np.ndarray) -> np.ndarray:
         gap = np.abs(confusion.sum(0) - confusion.sum(1)).sum()
         if gap < least:
             best, least = labels, gap
-        constants = np.where(there, constants + constants_step(confusion, GAIN), -np.inf)
+        constants = np.where(there, constants + constants_step(confusion.sum(1), confusion.sum(0), GAIN), -np.inf)
     return best.astype(np.uint8)
 
 

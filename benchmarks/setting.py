@@ -50,7 +50,8 @@ def game_and_data(listener: Hear = lambda event: None) -> Iterator[tuple[Adversa
     data = images.read_data(parts)
     with tempfile.TemporaryDirectory() as folder:
         made = parts.game(
-            data.training, data.holdout, parts.evaluator(data.holdout), RunDirectory(folder, text), listener
+            *(data.training, data.holdout, parts.evaluator(data.holdout), RunDirectory(folder, text), listener),
+            unlabelled=data.unlabelled,
         )
         if made.discriminator is None:
             title = parts.experiment.method.title

@@ -56,7 +56,7 @@ def _walk(name: str, game: AdversarialGame, trainer: SegmentorTrainer, evaluator
 
 def _constants_again(game: AdversarialGame, evaluators: tuple[Evaluator, ...]) -> list[tuple[float, float]]:
     """The scores once the model as it stands has had its class constants fitted."""
-    calibrator = Calibrator(game.segmentor, game.evaluator.on(game.training), GAIN, game.crop)
+    calibrator = Calibrator(game.segmentor, game.evaluator, GAIN, game.crop, game.training)
     for _ in range(CONSTANTS_STEPS):
         calibrator.step()
     return [scores(evaluator.evaluate("constants again").sum(0)) for evaluator in evaluators]

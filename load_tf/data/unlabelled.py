@@ -147,6 +147,24 @@ class Withheld(Listed):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
+class OfOneClass(Listed):
+    """A split as if every pixel were of class 0: for an evaluator of which only the predictions are asked."""
+
+    split: Split
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.split.ids
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> Example:
+        image, _, identity = self.split[index]
+        return Example(image, np.broadcast_to(np.uint8(0), image.shape[:2]), identity)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Relabelled(Listed):
     """A split with other label maps in place of its own, such as those that a model has made up."""
 

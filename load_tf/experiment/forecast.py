@@ -163,7 +163,7 @@ def _before_and_after(plan: "Plan", counts: Counts, pace: Pace) -> float:
             part = math.prod(stage_one.crop) / math.prod(plan.crop)
         images = steps_per_epoch(counts.training, stage_one) * stage_one.batch_size
         seconds += stage_one.epochs * (images * part * pace.learn + counts.holdout * pace.label)
-    return seconds + stage_one.calibrate * counts.training * pace.label
+    return seconds + stage_one.calibrate * max(counts.training, counts.unlabelled) * pace.label
 
 
 def _game(plan: "Plan", counts: Counts, pace: Pace, iterations: int, cycles: int) -> float:
@@ -171,7 +171,7 @@ def _game(plan: "Plan", counts: Counts, pace: Pace, iterations: int, cycles: int
     players, adversarial = plan.players, plan.players.adversarial
     judging, epochs = players.discriminator_training, _epochs(players.discriminator_training, cycles)
     look = (counts.holdout + counts.watched) * pace.label
-    constants = adversarial.calibrate * min(counts.training, 2 * ENOUGH_IMAGES) * pace.label
+    constants = adversarial.calibrate * min(max(counts.training, counts.unlabelled), ENOUGH_IMAGES) * pace.label
     sets = (2 * cycles - 1) * (counts.training + counts.unlabelled + counts.holdout) * pace.label
     # An epoch shows the truth and a map of every image, or all maps that are there.
     shown = 1 + (plan.lookahead.max_buffer_sets if judging.union else 1)

@@ -112,7 +112,7 @@ def _calibrate(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
     """Fits class constants to D_t's proportions, and returns them; the journal says what they did."""
     began, steps = time.monotonic(), plan.stage_one.calibrate
     before = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
-    calibrator = Calibrator(plan.segmentor.model, holdout.on(data.training), GAIN, plan.crop)
+    calibrator = Calibrator(plan.segmentor.model, holdout, GAIN, plan.crop, data.training, data.unlabelled)
     at_first = calibrator.bias.numpy()
     gaps = [calibrator.step()["class_gap"] for _ in range(steps)]
     after = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
@@ -122,5 +122,5 @@ def _calibrate(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
             "calibrated", steps=steps, class_gap=gaps[0], miou_before=before, miou=after, constants=constants.tolist()
         )
     )
-    directory.time("calibration", time.monotonic() - began, images=steps * len(data.training))
+    directory.time("calibration", time.monotonic() - began, images=steps * calibrator.images)
     return constants

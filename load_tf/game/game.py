@@ -36,7 +36,7 @@ from load_tf.methods.method import Arena, Method
 from load_tf.report.listeners import Hear
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.adversarial import AdversarialTrainer
-from load_tf.training.calibration import GAIN, Calibrator, enough
+from load_tf.training.calibration import ENOUGH_IMAGES, GAIN, Calibrator
 from load_tf.training.direction import agreement
 from load_tf.training.discriminator import DiscriminatorTrainer, DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
@@ -136,11 +136,12 @@ class AdversarialGame:
         if self.judge:
             arena = dataclasses.replace(arena, discriminator_trainer=self.judge.trainer)
         self.segmentor_trainer = method.trainer(arena, self.discriminator)
-        self.calibrator = self._make_calibrator(method, crop)
+        self.calibrator = self._make_calibrator(method, unlabelled)
         self.models = Models(segmentor, self.segmentor_trainer, method.averaging(settings), strategy)
         self.images = Images(
-            training, self.aggregation.training_grid, settings, crop=crop, seed=seed, unlabelled=unlabelled
-        )
+            *(training, self.aggregation.training_grid, settings),
+            crop=crop, seed=seed, unlabelled=unlabelled if settings.unlabelled else None,
+        )  # fmt: skip
         self.saving = Saving(self.models, self.judge, self.aggregation, self.watch)
         self.state, self.updates = State(), 0
         self._last_update: dict[str, Any] = {}
@@ -154,11 +155,12 @@ class AdversarialGame:
         trainer = DiscriminatorTrainer(self.discriminator, settings, arena.num_classes, arena.strategy, make_optimizer)
         return Judge(trainer, self.seed, self.workers)
 
-    def _make_calibrator(self, method: Method, crop: Size) -> Calibrator | None:
+    def _make_calibrator(self, method: Method, unlabelled: Split | None) -> Calibrator | None:
         """What fits class constants after the updates, where the settings ask for it and updates change weights."""
         if not (self.players.adversarial.calibrate and method.trains_variables):
             return None
-        return Calibrator(self.segmentor, self.evaluator.on(enough(self.training)), GAIN, crop)
+        images = (self.training, unlabelled, ENOUGH_IMAGES)
+        return Calibrator(self.segmentor, self.evaluator, GAIN, self.crop, *images)
 
     @property
     def discriminator_trainer(self) -> DiscriminatorTrainer:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from load_tf.algorithm import alternating
 from load_tf.algorithm.lookahead import Game, Lookahead, State
-from load_tf.data.dataset import Split, Subset
+from load_tf.data.dataset import Split
 from load_tf.discriminator.conditional import ConditionalDiscriminator
 from load_tf.errors import check, check_whole
 from load_tf.methods.method import Arena, Supervised, Trainer
@@ -28,22 +28,20 @@ class ClassConstants(Supervised):
     Attributes:
       steps: of the fit.
       gain: share of the log ratio of true to predicted proportions that a step takes.
-      every: a step looks at every so many-th image of D_t.
     """
 
     steps: int = 6
     gain: float = GAIN
-    every: int = 1
     title = "class constants"
     trains_variables = False
 
     def __post_init__(self) -> None:
-        check_whole(self, "steps", "every")
+        check_whole(self, "steps")
         check(self, "gain", allowed=lambda value: 0 < value <= 1, expected="a number in (0, 1]")
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
-        images = Subset(arena.training, tuple(range(0, len(arena.training), self.every)))
-        return _Fit(Calibrator(arena.segmentor, arena.evaluator.on(images), self.gain, arena.crop))
+        images = (arena.training, arena.unlabelled)
+        return _Fit(Calibrator(arena.segmentor, arena.evaluator, self.gain, arena.crop, *images))
 
     def averaging(self, settings: AdversarialTraining) -> Callable[[int], float] | None:
         return None

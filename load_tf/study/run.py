@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from load_tf.data.dataset import Split, Subset, groups_of
+from load_tf.data.dataset import Subset, groups_of
 from load_tf.devices import workers
 from load_tf.errors import UserError
 from load_tf.evaluation.bootstrap import counts_of, paired_bootstrap
@@ -22,7 +22,7 @@ from load_tf.report.terminal import Terminal
 from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.study import result as study_result
-from load_tf.training.calibration import GAIN, Calibrator, enough, logits_bias
+from load_tf.training.calibration import ENOUGH_IMAGES, GAIN, Calibrator, logits_bias
 from load_tf.training.snapshot import arrays_to_variables
 
 AGAIN_STEPS = 3
@@ -53,7 +53,7 @@ def make(run_dir: Path, result: Path) -> None:
         raise UserError("no validation image is untouched; a study has nothing to score on.")
     model, evaluator = assembled.segmentor.model, assembled.evaluator(untouched)
     after = evaluator.evaluate("untouched, after")
-    again = _fitted_again(assembled, data.training, evaluator) if assembled.stage_one.calibrate else None
+    again = _fitted_again(assembled, data, evaluator) if assembled.stage_one.calibrate else None
     arrays_to_variables(directory.arrays("baseline"), model.variables)
     before = evaluator.evaluate("untouched, before")
     bare = None
@@ -75,11 +75,11 @@ def make(run_dir: Path, result: Path) -> None:
     directory.close()
 
 
-def _fitted_again(assembled: plan.Plan, training: Split, untouched: Evaluator) -> np.ndarray:
+def _fitted_again(assembled: plan.Plan, data: images.Data, untouched: Evaluator) -> np.ndarray:
     """Would class constants have made as much of it? The confusion matrices with constants fitted once more, and then
     taken back: what is a gain in class proportion only, constants give to the start as well."""
     model, crop = assembled.segmentor.model, assembled.crop
-    calibrator = Calibrator(model, untouched.on(enough(training)), GAIN, crop)
+    calibrator = Calibrator(model, untouched, GAIN, crop, data.training, data.unlabelled, ENOUGH_IMAGES)
     held = calibrator.bias.numpy()
     for _ in range(AGAIN_STEPS):
         calibrator.step()

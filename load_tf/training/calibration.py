@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from load_tf.data.dataset import Split, Subset
+from load_tf.data.unlabelled import OfOneClass
 from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
@@ -22,37 +23,42 @@ GAIN = 0.5
 """The share of the logarithm that a step takes, if nobody says otherwise."""
 
 ENOUGH_IMAGES = 100
-"""Images of D_t, or up to twice as many, whose class proportions a model is held to on the way."""
+"""Images at the most whose class proportions a model is held to on the way: a look at all would cost like an epoch."""
 
 
-def enough(training: Split) -> Subset:
-    """Evenly chosen images of D_t, `ENOUGH_IMAGES` or up to twice as many: a look at all would cost like an epoch."""
-    return Subset(training, tuple(range(0, len(training), max(1, len(training) // ENOUGH_IMAGES))))
-
-
-def constants_step(confusion: np.ndarray, gain: float) -> np.ndarray:
+def constants_step(true: np.ndarray, predicted: np.ndarray, gain: float) -> np.ndarray:
     """How one step of the fit changes the constants.
 
-    `gain * log(true / predicted)`, the ratio kept within 1 / LARGEST_RATIO and LARGEST_RATIO, so that a class that is
-    never predicted is raised by a bounded step. A class that is never there keeps its constant: nothing says how rare
-    it is.
+    `gain * log(true / predicted)`, the ratio of the shares kept within 1 / LARGEST_RATIO and LARGEST_RATIO, so that a
+    class that is never predicted is raised by a bounded step. A class that is never there keeps its constant: nothing
+    says how rare it is.
 
     Args:
-      confusion: int64 [K, K], over all pixels that are not void; rows are the truth, columns the prediction.
+      true: [K], how many pixels of some images are of every class.
+      predicted: [K], how many pixels of the same or of other images are predicted as every class.
       gain: share of the logarithm that is taken at once.
 
     Returns:
       float64 [K].
     """
-    true, predicted = confusion.sum(1).astype(np.float64), confusion.sum(0).astype(np.float64)
+    true, predicted = _of_one_sum(true, predicted)
     ratio = np.divide(true, predicted, out=np.full(len(true), LARGEST_RATIO), where=predicted > 0)
     ratio = np.where(true > 0, np.clip(ratio, 1 / LARGEST_RATIO, LARGEST_RATIO), 1.0)
     return gain * np.log(ratio)
 
 
-def class_gap(confusion: np.ndarray) -> float:
-    """The share of the pixels by which predicted and true class proportions differ: half the sum of the differences."""
-    return float(np.abs(confusion.sum(1) - confusion.sum(0)).sum() / 2 / max(confusion.sum(), 1))
+def class_gap(true: np.ndarray, predicted: np.ndarray) -> float:
+    """The share of the pixels by which class proportions differ, half the sum of the differences; of [K] each."""
+    true, predicted = _of_one_sum(true, predicted)
+    return float(np.abs(true - predicted).sum() / 2 / max(predicted.sum(), 1))
+
+
+def _of_one_sum(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64; where they are of unequally many pixels, as many as were predicted."""
+    true, predicted = true.astype(np.float64), predicted.astype(np.float64)
+    if true.sum() not in (0, predicted.sum()):
+        true *= predicted.sum() / true.sum()
+    return true, predicted
 
 
 def logits_bias(model: keras.Model, size: Size) -> keras.Variable:
@@ -96,30 +102,63 @@ def _adds_to_logits(model: keras.Model, bias: keras.Variable, size: Size) -> boo
 
 
 class Calibrator:
-    """Fits class constants to the class proportions of some images, a step at a time."""
+    """Fits class constants to D_t's class proportions, a step at a time.
 
-    def __init__(self, model: keras.Model, evaluator: Evaluator, gain: float, size: Size) -> None:
-        """Finds where the constants live.
+    Predictions are those of D_t's labelled images, the truth is theirs, too. **Where D_t has as many images without
+    labels, or more, predictions are those of these**: a few labelled images are known by heart, and their proportions
+    come out right whatever the network does elsewhere. That takes both kinds for images of the same world. What is
+    void in the labelled images is hidden nowhere else.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        evaluator: Evaluator,
+        gain: float,
+        size: Size,
+        training: Split,
+        unlabelled: Split | None = None,
+        most: int | None = None,
+    ) -> None:
+        """Finds where the constants live, and reads the label maps where predictions are not those of their images.
 
         Args:
           model: the segmentor.
-          evaluator: the model's, on the images.
+          evaluator: one of the model's.
           gain: share of the log ratio that a step takes.
           size: height and width of images that the model takes.
+          training: D_t, those of its images that have labels.
+          unlabelled: those without; None: there are none.
+          most: images, evenly chosen, that a step looks at; None: all.
 
         Raises:
           UserError: as `logits_bias`.
         """
         self.bias = logits_bias(model, size)
-        self._evaluator, self._gain = evaluator, gain
+        self._gain = gain
+        self._true: np.ndarray | None = None  # that of the images which a step looks at
+        seen = training
+        if unlabelled is not None and len(unlabelled) >= len(training):
+            self._true, seen = _pixels_of_classes(training, int(self.bias.shape[0])), OfOneClass(unlabelled)
+        every = 1 if most is None else -(-len(seen) // most)
+        self.images = len(range(0, len(seen), every))
+        """How many a step looks at."""
+        self._evaluator = evaluator.on(Subset(seen, tuple(range(0, len(seen), every))))
 
     def step(self) -> dict[str, float]:
-        """Looks at all the images once and changes the constants.
+        """Looks at the images once and changes the constants.
 
         Returns:
           `class_gap`, before the step, and `path_length`, the norm of the step.
         """
         confusion = self._evaluator.evaluate("class proportions").sum(0)
-        step = constants_step(confusion, self._gain)
+        true, predicted = confusion.sum(1) if self._true is None else self._true, confusion.sum(0)
+        step = constants_step(true, predicted, self._gain)
         self.bias.assign_add(step.astype(np.float32))
-        return {"class_gap": class_gap(confusion), "path_length": float(np.linalg.norm(step))}
+        return {"class_gap": class_gap(true, predicted), "path_length": float(np.linalg.norm(step))}
+
+
+def _pixels_of_classes(split: Split, num_classes: int) -> np.ndarray:
+    """How many pixels of the truth are of every class: int64 [K]."""
+    labels = (split[index].label for index in range(len(split)))
+    return np.sum([np.bincount(label.ravel(), minlength=256)[:num_classes] for label in labels], axis=0)

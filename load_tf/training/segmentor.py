@@ -42,6 +42,8 @@ class AdversarialTraining:
       calibrate: steps of the fit of class constants to D_t's class proportions (`load_tf.training.calibration`) after
         the updates of an iteration, before its look at the hold-out; 0, as in the paper: none. Updates then can neither
         gain nor lose by predicting classes more or less often.
+      unlabelled: whether adversarial updates go through D_t's images without labels, too; False is for finding out what
+        these are worth.
       accumulate: in how many parts the images of an update go through the networks, one after the other, on every
         device. The update is the same. One GPU with 4 parts can run the configuration of four GPUs.
       average: in [0, 1). Above 0, a moving average of the weights over the iterations of a cycle is evaluated, and may
@@ -62,6 +64,7 @@ class AdversarialTraining:
     checkpointing: bool = False
     accumulate: int = 1
     calibrate: int = 0
+    unlabelled: bool = True
 
     def __post_init__(self) -> None:
         check_whole(self, "batch_size", "updates_per_iteration", "accumulate")

@@ -93,7 +93,7 @@ METHODS = [
     EMA(decay=0.5, schedule="decay", augment=True),
     SWA(),
     LookaheadOptimizer(k=2),
-    ClassConstants(steps=4, every=2),
+    ClassConstants(steps=4),
 ]
 
 
@@ -174,7 +174,6 @@ def test_values_out_of_range_are_refused(tmp_path: Path) -> None:
         (lambda: LookaheadOptimizer(k=0), r"LookaheadOptimizer\.k is 0"),
         (lambda: LookaheadOptimizer(alpha=1.5), r"LookaheadOptimizer\.alpha is 1\.5"),
         (lambda: ClassConstants(steps=0), r"ClassConstants\.steps is 0"),
-        (lambda: ClassConstants(every=1.5), r"ClassConstants\.every is 1\.5"),
         (lambda: ClassConstants(gain=0), r"ClassConstants\.gain is 0"),
     ):
         with pytest.raises(UserError, match=message):

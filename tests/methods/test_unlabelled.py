@@ -37,7 +37,7 @@ SETTINGS = Lookahead(patience=2, max_iterations=3, max_fruitless_cycles=9, upper
 
 
 def make(
-    folder: Path, method: Method, unlabelled: bool = True, sees: str = "masks", rate: float = 0.05
+    folder: Path, method: Method, unlabelled: bool = True, sees: str = "masks", rate: float = 0.05, used: bool = True
 ) -> AdversarialGame:
     data = synthetic(train=LABELLED + STRANGE, validation=4, size=(48, 64))
     whole, holdout = data.split("train"), data.split("validation")
@@ -50,7 +50,7 @@ def make(
         Players(
             Discriminator(alpha=0.1, input_size=32, architecture="convolutional", sees=sees),
             DiscriminatorTraining(batch_size=4, max_epochs=1, optimizer="adam", learning_rate=1e-3),
-            AdversarialTraining(batch_size=BATCH, learning_rate=rate),
+            AdversarialTraining(batch_size=BATCH, learning_rate=rate, unlabelled=used),
             Sampling(gumbel_noise=False),
         ),
         method,
@@ -97,6 +97,17 @@ def test_the_adversary_trains_on_all_images_and_knows_no_label(tmp_path: Path) -
     before = bits(game)
     game.train_discriminator(["g0"], 0)
     assert game.update(0, 0) and bits(game) != before
+
+
+def test_updates_may_leave_them_out(tmp_path: Path) -> None:
+    """Then they are of the images that there would be without; all of D_t is still aggregated."""
+    games = [make(tmp_path / "without", LoAd(), unlabelled=False), make(tmp_path / "unused", LoAd(), used=False)]
+    for game in games:
+        game.aggregate("g0", 0)
+    assert len(games[1].aggregation.sets["g0"].training) == LABELLED + STRANGE
+    for one, other in zip(*map(prepared, games), strict=True):
+        for name, values in one.items():
+            np.testing.assert_array_equal(values, other[name])
 
 
 def test_methods_with_a_pixel_wise_loss_read_what_they_read_without(tmp_path: Path) -> None:
