@@ -43,8 +43,8 @@ class StageOne:
       batch_norm: "batch": statistics are those of the batch, and the moving averages move; "moving": the averages
         stand, which pre-trained networks and those with folded batch norm need.
       keep: which epoch becomes the baseline: the "best" on the hold-out, or the "last", by which nothing is chosen.
-      calibrate: steps of a fit of class constants to D_t's class proportions (`training.calibration`), kept in the bias
-        of the logits, after the training, or for a pre-trained segmentor in its place; 0: none. Nothing is chosen by it.
+      calibrate: steps of a fit of class constants to D_t's class proportions (`training.calibration`), in the bias
+        of the logits, after training, or for a pre-trained segmentor in its place; 0: none. Nothing is chosen by it.
     """
 
     epochs: int = 30
