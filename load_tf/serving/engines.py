@@ -15,7 +15,7 @@ from load_tf.evaluation.shapes import Shapes, shapes, zeros
 from load_tf.progress import progress
 from load_tf.serving import lite, openvino_file
 from load_tf.serving.loaded import LoadedSegmentor
-from load_tf.serving.one_size import FileSegmentor
+from load_tf.serving.one_size import FileSegmentor, imported
 
 ENGINES = ("tensorflow", "litert", "openvino")
 COMPARED_IMAGES = 8
@@ -39,7 +39,7 @@ class Compared:
     def text(self, engine: str) -> str:
         """The numbers in a sentence."""
         if not self.images:
-            return f"{engine} labelled no image: all are larger than the crop, and were TensorFlow's."
+            return f"{engine} labelled no image; those that are larger than the crop are TensorFlow's."
         share = 100 * self.differing / self.pixels
         return f"{share:.3f} % of the pixels of the first {self.images} images differ between {engine} and TensorFlow."
 
@@ -88,6 +88,7 @@ def with_engine(segmentor: LoadedSegmentor, engine: str) -> LoadedSegmentor:
     if engine == "litert":
         file = lite.LiteSegmentor(lite.convert(segmentor))
     else:
+        imported("openvino", "--engine=openvino")
         file = openvino_file.OpenVinoSegmentor(*openvino_file.convert(segmentor))
     fields = {field.name: getattr(segmentor, field.name) for field in dataclasses.fields(segmentor)}
     return EngineSegmentor(**fields, engine=engine, file=file)

@@ -1,6 +1,7 @@
 """Other runtimes in TensorFlow's place: the same labels, by what is told of them, and what stays TensorFlow's."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import keras
@@ -81,10 +82,15 @@ def test_an_image_that_does_not_fit_is_named(other: engines.EngineSegmentor) -> 
             engines.evaluate_shapes(other, ExampleList([Example(image, wrong, "odd")]))
 
 
-def test_tensorflow_is_the_segmentor_as_it_is(segmentor: LoadedSegmentor) -> None:
+def test_tensorflow_is_the_segmentor_as_it_is(segmentor: LoadedSegmentor, monkeypatch: pytest.MonkeyPatch) -> None:
     assert engines.with_engine(segmentor, "tensorflow") is segmentor
     with pytest.raises(UserError, match="the engine is 'onnx'; expected one of tensorflow, litert, openvino"):
         engines.with_engine(segmentor, "onnx")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(
+        UserError, match=r"--engine=openvino takes the package openvino: pip install 'load-tf\[export\]'"
+    ):
+        engines.with_engine(segmentor, "openvino")
 
 
 def test_the_flag_names_them_all() -> None:
