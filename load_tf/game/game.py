@@ -156,11 +156,11 @@ class AdversarialGame:
         return Judge(trainer, self.seed, self.workers)
 
     def _make_calibrator(self, method: Method, unlabelled: Split | None) -> Calibrator | None:
-        """What fits class constants after the updates, where the settings ask for it and updates change weights."""
+        """What holds the class proportions of the start model, where the settings ask for it and weights change."""
         if not (self.players.adversarial.calibrate and method.trains_variables):
             return None
         images = (self.training, unlabelled, ENOUGH_IMAGES)
-        return Calibrator(self.segmentor, self.evaluator, GAIN, self.crop, *images)
+        return Calibrator(self.segmentor, self.evaluator, GAIN, self.crop, *images, hold=True)
 
     @property
     def discriminator_trainer(self) -> DiscriminatorTrainer:
@@ -257,7 +257,7 @@ class AdversarialGame:
         return finite
 
     def _calibrate(self) -> dict[str, float]:
-        """Class constants are fitted to what will be looked at; how far its class proportions were from D_t's before.
+        """Class constants are fitted to what will be looked at; how far its class proportions were from the start's.
 
         The fit sees the average where that is looked at. It is part of an update: `distance` is measured with it.
         """

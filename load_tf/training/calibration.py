@@ -119,8 +119,9 @@ class Calibrator:
         training: Split,
         unlabelled: Split | None = None,
         most: int | None = None,
+        hold: bool = False,
     ) -> None:
-        """Finds where the constants live, and reads the label maps where predictions are not those of their images.
+        """Finds where the constants live, and what is aimed at where that is not the truth of a step's own images.
 
         Args:
           model: the segmentor.
@@ -130,6 +131,7 @@ class Calibrator:
           training: D_t, those of its images that have labels.
           unlabelled: those without; None: there are none.
           most: images, evenly chosen, that a step looks at; None: all.
+          hold: aim at what the model predicts now, in place of the truth: it is held there, and not fitted further.
 
         Raises:
           UserError: as `logits_bias`.
@@ -144,6 +146,8 @@ class Calibrator:
         self.images = len(range(0, len(seen), every))
         """How many a step looks at."""
         self._evaluator = evaluator.on(Subset(seen, tuple(range(0, len(seen), every))))
+        if hold:
+            self._true = self._evaluator.evaluate("class proportions").sum((0, 1))
 
     def step(self) -> dict[str, float]:
         """Looks at the images once and changes the constants.

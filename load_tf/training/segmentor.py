@@ -39,9 +39,9 @@ class AdversarialTraining:
       saturating: minimise `log(1 - D)`, the third term of equation (2); False: `-log D`.
       trainable: a regular expression; only variables whose path it matches somewhere are trained.
       reset_momentum: True: the momentum starts from zero in each cycle. False: it goes on from the cycle before.
-      calibrate: steps of the fit of class constants to D_t's class proportions (`load_tf.training.calibration`) after
-        the updates of an iteration, before its look at the hold-out; 0, as in the paper: none. Updates then can neither
-        gain nor lose by predicting classes more or less often.
+      calibrate: after the updates of an iteration, before its look at the hold-out, so many steps of a fit of class
+        constants (`load_tf.training.calibration`) hold the class proportions that the run's start model predicts for
+        D_t; 0, as in the paper: none. Updates then can neither gain nor lose by predicting a class more often.
       unlabelled: whether adversarial updates go through D_t's images without labels, too; False is for finding out what
         these are worth.
       accumulate: in how many parts the images of an update go through the networks, one after the other, on every
