@@ -147,17 +147,8 @@ class Withheld(Listed):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class OfOneClass(Listed):
+class OfOneClass(Withheld):
     """A split as if every pixel were of class 0: for an evaluator of which only the predictions are asked."""
-
-    split: Split
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.split.ids
-
-    def __len__(self) -> int:
-        return len(self.split)
 
     def __getitem__(self, index: int) -> Example:
         image, _, identity = self.split[index]
