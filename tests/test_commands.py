@@ -65,13 +65,15 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     """Calls a command in an empty folder; it has to end with status 2 and one line, which is returned."""
     if "gin_file" not in flags.FLAGS:
         commands.define_experiment_flags()
+    if "engine" not in flags.FLAGS:
+        commands.define_engine_flag()
     for name, text in (("tiny", SYNTHETIC), ("voc_tiny", VOC), ("official", OFFICIAL), ("folder", FOLDER)):
         (tmp_path / f"{name}.gin").write_text(text)
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str, command: Callable[[], None] = main._main) -> str:
         gin.clear_config()
-        for name in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed", "math"):
+        for name in ("gin_file", "gin_param", "run_dir", "data_dir", "checkpoint", "seed", "math", "engine"):
             flags.FLAGS[name].unparse()
         capsys.readouterr()
         status = commands.execute(command, commands.parse_flags(["load_tf", *arguments]))
