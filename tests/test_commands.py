@@ -6,7 +6,7 @@ Most run in this process, through the same two functions that the commands go th
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gin
@@ -61,11 +61,11 @@ Command = Callable[..., str]
 
 
 @pytest.fixture(name="call")
-def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Calls a command in an empty folder; it has to end with status 2 and one line, which is returned."""
     if "gin_file" not in flags.FLAGS:
         commands.define_experiment_flags()
-    if "engine" not in flags.FLAGS:
+    if alone := "engine" not in flags.FLAGS:
         commands.define_engine_flag()
     for name, text in (("tiny", SYNTHETIC), ("voc_tiny", VOC), ("official", OFFICIAL), ("folder", FOLDER)):
         (tmp_path / f"{name}.gin").write_text(text)
@@ -84,7 +84,9 @@ def _call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         assert "Traceback" not in output.err and "In call to" not in output.err
         return output.err
 
-    return call
+    yield call
+    if alone:
+        delattr(flags.FLAGS, "engine")  # absl lets nobody else define it
 
 
 @pytest.mark.parametrize(
