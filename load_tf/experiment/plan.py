@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +28,7 @@ from load_tf.methods.load import LoAd
 from load_tf.methods.method import Method
 from load_tf.report.listeners import Hear
 from load_tf.segmentors.segmentor import Segmentor
+from load_tf.serving import saved_model
 from load_tf.storage.run_directory import RunDirectory
 from load_tf.training.discriminator import DiscriminatorTraining
 from load_tf.training.segmentor import AdversarialTraining
@@ -82,6 +85,19 @@ class Plan:
         segmentor = self.segmentor
         model = self.evaluation.wrap(segmentor.model, self.crop, segmentor.convention, segmentor.largest)
         return self.evaluator(split, model, bfloat16)
+
+    def export(self, directory: str | os.PathLike[str]) -> Path:
+        """Writes the segmentor as it stands as the next SavedModel in a folder, and returns that one's."""
+        dataset, segmentor = self.experiment.dataset, self.segmentor
+        return saved_model.export(
+            segmentor.model,
+            directory,
+            crop=self.crop,
+            class_names=dataset.class_names,
+            colours=dataset.colours,
+            convention=segmentor.convention,
+            largest=segmentor.largest,
+        )
 
     def game(
         self,

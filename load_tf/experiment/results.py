@@ -29,7 +29,6 @@ from load_tf.report.looks import looks
 from load_tf.report.tensorboard import TensorBoardLog
 from load_tf.report.terminal import Terminal
 from load_tf.report.timeline import finite_or_nan
-from load_tf.serving.saved_model import export
 from load_tf.storage.run_directory import ArraySource, RunDirectory
 from load_tf.training.snapshot import arrays_to_variables, variables_to_arrays
 
@@ -66,15 +65,7 @@ def report(plan: Plan, data: Data, directory: RunDirectory, log: TensorBoardLog,
     log.label_maps("baseline", [row.baseline for row in rows], experiment.dataset.colours)
     log.label_maps("load", [row.load for row in rows], experiment.dataset.colours)
     if not (directory.path / "saved_model" / "1").is_dir() or any("saved_model" in name for name in damaged(directory)):
-        export(
-            plan.segmentor.model,
-            directory.path / "saved_model",
-            crop=plan.crop,
-            class_names=experiment.dataset.class_names,
-            colours=experiment.dataset.colours,
-            convention=plan.segmentor.convention,
-            largest=plan.segmentor.largest,
-        )
+        plan.export(directory.path / "saved_model")
     directory.write("operative_config.gin", plan.parameters or registry.operative_config())
     directory.write("report/index.html", html.page(directory.path))
     directory.write("report/model_card.md", model_card.card(directory.path))

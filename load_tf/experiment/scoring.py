@@ -17,7 +17,6 @@ from load_tf.evaluation.table import Table, over_groups, summary, table1
 from load_tf.experiment.plan import Plan
 from load_tf.experiment.start import has_weights
 from load_tf.serving import engines, loaded
-from load_tf.serving.saved_model import export
 from load_tf.storage.arrays import write_atomically
 from load_tf.storage.run_directory import RunDirectory
 
@@ -216,18 +215,8 @@ def _check_engine(plan: Plan, engine: str) -> None:
 
 def _by_engine(plan: Plan, split: Split, engine: str) -> tuple[np.ndarray, Shapes, str]:
     """Matrices and shapes by another runtime, and how far its label maps are TensorFlow's."""
-    dataset, segmentor = plan.experiment.dataset, plan.segmentor
     with tempfile.TemporaryDirectory() as folder:
-        exported = export(
-            segmentor.model,
-            folder,
-            crop=plan.crop,
-            class_names=dataset.class_names,
-            colours=dataset.colours,
-            convention=segmentor.convention,
-            largest=segmentor.largest,
-        )
-        other = engines.with_engine(loaded.load(exported), engine)
+        other = engines.with_engine(loaded.load(plan.export(folder)), engine)
     assert isinstance(other, engines.EngineSegmentor)
     confusion, shapes = engines.evaluate_shapes(other, split)
     return confusion, shapes, other.compared.text(engine)

@@ -141,13 +141,15 @@ class Calibrator:
         self._true: np.ndarray | None = None  # that of the images which a step looks at
         seen = training
         if unlabelled is not None and len(unlabelled) >= len(training):
-            self._true, seen = _pixels_of_classes(training, int(self.bias.shape[0])), OfOneClass(unlabelled)
+            seen = OfOneClass(unlabelled)
         every = 1 if most is None else -(-len(seen) // most)
         self.images = len(range(0, len(seen), every))
         """How many a step looks at."""
         self._evaluator = evaluator.on(Subset(seen, tuple(range(0, len(seen), every))))
         if hold:
             self._true = self._evaluator.evaluate("class proportions").sum((0, 1))
+        elif seen is not training:
+            self._true = _pixels_of_classes(training, int(self.bias.shape[0]))
 
     def step(self) -> dict[str, float]:
         """Looks at the images once and changes the constants.

@@ -125,35 +125,27 @@ def equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def full_size_labels(game: AdversarialGame, split: Split) -> list[np.ndarray]:
-    """uint8 [48, 64] each: the segmentor's label maps, by numpy: bilinear with aligned corners."""
+def labels_at(game: AdversarialGame, split: Split, pixels: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """uint8 [N, Y, X]: the segmentor's labels at rows and columns, by numpy: bilinear with aligned corners."""
     found = []
     for index in range(len(split)):
         image = np.full((*CROP, 3), 127.5, np.float32)
         image[:48, :64] = split[index].image
         logits = np.asarray(game.segmentor(image[None]))[0].astype(np.float64)
         weights = [
-            np.maximum(0, 1 - np.abs(np.arange(crop)[:, None] * (size - 1) / (crop - 1) - np.arange(size)))
-            for size, crop in zip(logits.shape[:2], CROP, strict=True)
+            # Corner pixels are corner logits.
+            np.maximum(0, 1 - np.abs(points[:, None] * (size - 1) / (crop - 1) - np.arange(size)))
+            for points, size, crop in zip(pixels, logits.shape[:2], CROP, strict=True)
         ]
-        found.append(np.einsum("yh,xw,hwk->yxk", *weights, logits).argmax(-1)[:48, :64].astype(np.uint8))
-    return found
+        found.append(np.einsum("yh,xw,hwk->yxk", *weights, logits).argmax(-1))
+    return np.array(found, np.uint8)
 
 
 def labels(game: AdversarialGame, split: Split) -> np.ndarray:
-    """uint8 [N, 32, 32]: the segmentor's label maps at the grid points, by numpy: bilinear with aligned corners."""
-    found = []
-    for index in range(len(split)):
-        image = np.full((*CROP, 3), 127.5, np.float32)
-        image[:48, :64] = split[index].image
-        logits = np.asarray(game.segmentor(image[None]))[0].astype(np.float64)
-        weights = []
-        for size, crop in zip(logits.shape[:2], CROP, strict=True):
-            # Point i of the grid is the pixel in the middle of its cell; corner pixels are corner logits.
-            pixels = np.floor((np.arange(32) + 0.5) * crop / 32)
-            weights.append(np.maximum(0, 1 - np.abs(pixels[:, None] * (size - 1) / (crop - 1) - np.arange(size))))
-        found.append(np.einsum("yh,xw,hwk->yxk", *weights, logits).argmax(-1))
-    return np.array(found, np.uint8)
+    """uint8 [N, 32, 32]: the segmentor's label maps at the grid points."""
+    # Point i of the grid is the pixel in the middle of its cell.
+    rows, columns = (np.floor((np.arange(32) + 0.5) * crop / 32) for crop in CROP)
+    return labels_at(game, split, (rows, columns))
 
 
 def test_an_update_moves_the_segmentor_and_only_it(game: AdversarialGame) -> None:
@@ -173,7 +165,7 @@ def test_class_constants_hold_the_starts_proportions(game: AdversarialGame, monk
     seen = [game.training[index].label < CLASSES for index in range(len(game.training))]
 
     def predicted() -> np.ndarray:
-        maps = full_size_labels(game, game.training)
+        maps = labels_at(game, game.training, (np.arange(48), np.arange(64)))
         return np.bincount(np.concatenate([m[s] for m, s in zip(maps, seen, strict=True)]), minlength=CLASSES)
 
     aim, count, bias = predicted(), game.updates, game.segmentor.get_layer("conv1").bias
