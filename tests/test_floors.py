@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "randomness", "progress", "interruption", "imagenet", "output", "surroundings"),
+    ("errors", "randomness", "progress", "interruption", "output", "surroundings"),
     ("algorithm", "data", "downloads", "devices", "commands"),
     ("segmentors", "storage"),
     ("evaluation", "discriminator"),

@@ -7,9 +7,9 @@ class computes of them what it computed of the image. The paper is silent on ini
 import keras
 import numpy as np
 
-from load_tf import imagenet
 from load_tf.data.colours import voc_palette
 from load_tf.discriminator.settings import Discriminator
+from load_tf.downloads import imagenet
 
 
 def imagenet_mobilenet(settings: Discriminator) -> keras.Model:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from load_tf.discriminator.conditioning import IMAGE_RANGE
+from load_tf.downloads.imagenet import IMAGENET
 from load_tf.errors import UserError, check, check_number
-from load_tf.imagenet import IMAGENET
 
 KINDS = {"mobilenet": "mobilenet", "convolutional": "fully_convolutional"}
 """By architecture the module of this package that has its `build` and its `numbers`. A new one is a file and a line."""

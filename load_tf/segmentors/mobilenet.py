@@ -5,7 +5,7 @@ The head is that of `small_deeplab`. Howard et al. 2017, table 1, without the la
 
 import keras
 
-from load_tf import imagenet
+from load_tf.downloads import imagenet
 from load_tf.errors import UserError
 from load_tf.segmentors.deeplab import aspp, decoder
 from load_tf.segmentors.layers import BACKBONE_EPSILON, Blocks, initializer, input_scaling
