@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from load_tf.evaluation import shapes as module
-from load_tf.evaluation.shapes import WIDTHS, at_boundary, boundary_f1, shapes
+from load_tf.evaluation.shapes import WIDTHS, at_boundary, boundary_f1, shapes, squared_distances
 
 VOID = 255
 
@@ -121,6 +122,32 @@ def test_equal_a_count_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
         for width, (correct, true, _) in zip(WIDTHS, counts.trimap, strict=True):
             assert true.sum() == (away < width).sum()
             assert correct.sum() == (truth == prediction)[away < width].sum()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.02, 0.5, 1.0])
+def test_distances_are_those_of_a_whole_transform_up_to_their_limit(share: float) -> None:
+    pixels = np.random.default_rng(3).random((50, 70)) < share
+    # A transform needs a pixel to measure from.
+    expected = ndimage.distance_transform_edt(~pixels) if pixels.any() else np.full(pixels.shape, np.inf)
+    for limit in (1, 3, 11):
+        found = squared_distances(pixels, limit)
+        near = expected < limit
+        np.testing.assert_array_equal(found[near], np.rint(expected[near] ** 2))
+        assert (found[~near] >= limit**2).all()
+
+
+def test_void_takes_its_class_from_the_same_pixel_as_in_the_whole_image() -> None:
+    generator = np.random.default_rng(8)
+    for top, left, height, width in ((3, 5, 20, 9), (0, 0, 12, 50), (25, 40, 15, 20)):
+        truth = generator.integers(0, 5, (40, 60), dtype=np.uint8)
+        truth[top : top + height, left : left + width][generator.random((40, 60))[:height, :width] < 0.9] = VOID
+        void = truth == VOID
+        depth, nearest = ndimage.distance_transform_edt(void, return_indices=True)
+        box = module._around(void)
+        assert depth.max() > 1 and np.count_nonzero(void[box]) == np.count_nonzero(void)
+        within = ndimage.distance_transform_edt(void[box], return_indices=True)[1]
+        corner = np.array([side.start for side in box])[:, None, None]
+        np.testing.assert_array_equal((within + corner)[:, void[box]], nearest[:, void])
 
 
 def plain_boundary(truth: np.ndarray, prediction: np.ndarray, num_classes: int, tolerance: float) -> np.ndarray:
