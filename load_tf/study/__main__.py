@@ -34,8 +34,16 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
 
     def do(runs: Sequence[Run]) -> None:
         missing = [run for run in runs if not (results / f"{run.name}.json").is_file()]
-        _begin(missing, study, run_dir, results, command)
-        _make_all([run for run in missing if run.variant != START], study, run_dir, results, command)
+        if not missing:
+            return
+        first, all_ = _starts(missing, study), _starts([*missing, *_left(study, results)], study)
+        made = [start for start in all_ if not (run_dir / f"{start.name}.json").is_file()]
+        # Starts that only later runs need come last: for a process that would wait for another one's start.
+        in_order = [start for start in made if start in first]
+        in_order += [run for run in missing if run.variant != START]
+        in_order += [start for start in made if start not in first]
+        _make_all(in_order, study, run_dir, results, command)
+        _keep(all_, made, run_dir, results)
 
     results.mkdir(parents=True, exist_ok=True)
     do(study.begun)
@@ -48,16 +56,30 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
     comparison.write(results, _rows(study, results))
 
 
-def _begin(missing: Sequence[Run], study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
-    """Makes the starts of the missing runs that are not in the run directory.
+def _starts(runs: Sequence[Run], study: Study) -> list[Run]:
+    """The runs that make what these start from, each once."""
+    return list(dict.fromkeys(run.begins_with(study) for run in runs))
 
-    A start's result lies beside its run directory, which says that its weights are here, and is copied to the others.
+
+def _left(study: Study, results: Path) -> list[Run]:
+    """The runs of all variants, seeds and starts that have no result yet, as far as rates have been chosen."""
+    rates = {variant: _chosen_rates(study, results, variant) for variant in study.variants}
+    runs = [run for variant in rates for seed in study.seeds for run in study.runs(variant, seed, rates[variant])]
+    done = set(_finished(results, runs))
+    return [run for run in runs if run not in done]
+
+
+def _keep(starts: Sequence[Run], made: Sequence[Run], run_dir: Path, results: Path) -> None:
+    """Copies a start's result to the others; its own lies beside its run directory and says that its weights are here.
+
+    Args:
+      starts: that are in the run directory.
+      made: those of them that were not there before.
+      run_dir: the run directory.
+      results: the folder of the others.
     """
     from load_tf.study import comparison
 
-    starts = dict.fromkeys(run.begins_with(study) for run in missing)
-    made = [start for start in starts if not (run_dir / f"{start.name}.json").is_file()]
-    _make_all(made, study, run_dir, results, command)
     for start in starts:
         kept = results / f"{start.name}.json"
         if not kept.is_file():
@@ -108,13 +130,19 @@ def _finished(results: Path, runs: Sequence[Run]) -> list[Run]:
 
 
 def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
-    """Several processes at a time; the first that fails ends the study once the others are through."""
+    """Several processes at a time, in this order but that no run begins before its start is made; the first that fails
+    ends the study once the others are through."""
     waiting, failed = list(runs), None
     working: dict[subprocess.Popen[bytes], _Work] = {}
     try:
         while waiting or working:
-            while waiting and len(working) < study.processes and failed is None:
-                work = _Work(waiting.pop(0), run_dir, results)
+            while failed is None and len(working) < study.processes:
+                unmade = {run for run in (*waiting, *(work.run for work in working.values())) if run.variant == START}
+                ready = (run for run in waiting if run.variant == START or run.begins_with(study) not in unmade)
+                if (run := next(ready, None)) is None:
+                    break
+                waiting.remove(run)
+                work = _Work(run, run_dir, results)
                 working[work.begin(study, command)] = work
             time.sleep(0.2)
             for process in [p for p in working if p.poll() is not None]:

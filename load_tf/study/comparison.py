@@ -193,15 +193,18 @@ def verdict(first: Sequence[Result], runs: Sequence[Result]) -> str:
     """What the comparison with the first variant shows, in words.
 
     Returns:
-      "never acted", or "better" or "worse" where the difference's interval excludes zero, or "no difference shown"; ""
-      without a seed that both have.
+      "never acted", or "better" or "worse" where the difference's interval excludes zero, or "gave its starts back"
+      where no run found anything above its start, or "no difference shown"; "" without a seed that both have.
     """
     difference = mean_difference(first, runs)
     if difference is None:
         return ""
     if never_acted(first, runs):
         return "never acted"
-    return "better" if difference.low > 0 else "worse" if difference.high < 0 else "no difference shown"
+    if difference.low > 0 or difference.high < 0:
+        return "better" if difference.low > 0 else "worse"
+    gave_back = all(run.values["counts_before"] == run.values["counts_after"] for run in runs)
+    return "gave its starts back" if gave_back else "no difference shown"
 
 
 def _of_equal_seeds(first: Sequence[Result], runs: Sequence[Result]) -> list[tuple[Result, Result]]:
@@ -245,10 +248,10 @@ def table(found: Mapping[str, Sequence[Result]]) -> str:
         "*constants again*: the untouched gain when class constants are fitted to the result once more, and to its "
         "start as well: what is left is not class proportion. *against the first*: the untouched gain less that of the "
         "first row, with its interval. *verdict*: on that difference; *never acted*: the same models to the last bit, "
-        "so the setting was not tried. *worst*: lowest "
-        "hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower bound or "
-        "a number that is not finite, of all. *went back*: times that going back to the start model changed the "
-        "weights, of the cycles that another one followed. *end models*: sets of end models' label maps that the "
+        "so the setting was not tried; *gave its starts back*: no run found anything above its start on the hold-out. "
+        "*worst*: lowest hold-out mIoU on the way, points from the start. *diverged*: cycles that ended on the lower "
+        "bound or a number that is not finite, of all. *went back*: times that going back to the start model changed "
+        "the weights, of the cycles that another one followed. *end models*: sets of end models' label maps that the "
         "discriminator was trained on. *path*: the lengths of all steps, summed. *pairs*: the discriminator's last "
         "pair accuracy. *min*: wall-clock minutes of a run after stage 1, *MiB*: its peak memory. Counts are sums over "
         "the runs, MiB the maximum, the rest means.",

@@ -149,6 +149,13 @@ def test_verdicts_are_on_intervals_and_a_setting_that_never_acted_is_no_verdict(
     other = runs(0.6, 0.6)
     other[1].values["curve"] = [0.4, 0.41]
     assert comparison.verdict(first, other) == "no difference shown"
+    # What found nothing on the hold-out; against one that is better for sure it is worse all the same.
+    for run in other:
+        run.values["counts_after"] = run.values["counts_before"]
+    assert comparison.verdict(first, other) == "worse"
+    little = [comparison.Result(result(after=after, seed=seed)) for seed, after in enumerate((0.49, 0.52))]
+    assert comparison.verdict(little, other) == "gave its starts back"
+    assert comparison.verdict(little, runs(0.49, 0.505)) == "no difference shown"
     assert comparison.verdict(first, [comparison.Result(result(seed=7))]) == ""
 
 
@@ -243,6 +250,23 @@ def test_results_are_enough_to_go_on_from_elsewhere(tmp_path: Path, capfd: pytes
     (results / "stage_1-seed4.json").unlink()
     make(STUDY, tmp_path / "third", results, command)
     assert (results / "stage_1-seed4.json").read_text() == kept
+
+
+@pytest.mark.parametrize(("processes", "place"), [(1, 3), (2, 1)])
+def test_a_process_that_would_wait_makes_what_later_runs_start_from(tmp_path: Path, processes: int, place: int) -> None:
+    """Of starts that have to be made again; the rates are tried from the first one alone, two of them."""
+    study = dataclasses.replace(STUDY, starts={"a": (), "b": ()}, seeds=(3,), processes=processes)
+    command, log = fake(tmp_path)
+    results = tmp_path / "results"
+    make(study, tmp_path / "runs", results, command)
+    for file in [*results.glob("LoAd*"), *results.glob("descent*")]:
+        file.unlink()
+    log.unlink()
+    make(study, tmp_path / "elsewhere", results, command)
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    begun = [i for i, call in enumerate(calls) if call["experiment.method"] == "@Baseline()"]
+    assert sorted(begun) == [0, place] and len(calls) == 2 + 2 + 1 + 2
+    assert all("start_from" not in str(calls[i]) for i in begun)
 
 
 def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
