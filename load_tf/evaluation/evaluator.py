@@ -4,6 +4,7 @@ As the official evaluation: every image padded to the crop, logits up-sampled to
 ignored, one confusion matrix per image. Sizes and up-sampling are those of the segmentor's convention.
 """
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 
@@ -15,7 +16,8 @@ from load_tf.data.pipeline import PARALLEL_CALLS, read_ahead
 from load_tf.devices import loops, workers
 from load_tf.devices.replicas import per_replica
 from load_tf.errors import UserError
-from load_tf.evaluation.shapes import Shapes, shapes, zeros
+from load_tf.evaluation.measuring import Measuring
+from load_tf.evaluation.shapes import Shapes, zeros
 from load_tf.progress import progress
 from load_tf.segmentors import labelling
 from load_tf.segmentors.convention import OFFICIAL, Convention
@@ -167,8 +169,8 @@ class Evaluator:
     def evaluate_shapes(self, description: str = "evaluate") -> tuple[np.ndarray, Shapes]:
         """What `evaluate` gives and, from the same label maps, what `shapes` counts in every image.
 
-        The shapes are measured on the processor, which takes longer than the confusion matrices: this is for tables,
-        not for what is asked after every update.
+        The shapes are measured on the processor, in threads, which takes longer than the confusion matrices: this is
+        for tables, not for what is asked after every update.
 
         Args:
           description: for the progress bar.
@@ -184,25 +186,26 @@ class Evaluator:
         """`evaluate`; shapes are filled in where they are asked for, of this worker's images: all, or `own`."""
         confusion = np.zeros((len(self._split), self._num_classes, self._num_classes), np.int64)
 
+        measuring = None if found is None else Measuring(found)
+
         def collect(
             index: np.ndarray, sizes: tf.Tensor, matrices: tf.Tensor, maps: tf.Tensor, labels: tf.Tensor
         ) -> None:
             real = index >= 0
             confusion[index[real]] = matrices.numpy()[real]
-            if found is None:
+            if measuring is None:
                 return
             for i, (height, width), label_map, truth in zip(
                 index, sizes.numpy(), maps.numpy(), labels.numpy(), strict=True
             ):
                 if i >= 0:
-                    measured = shapes(truth[:height, :width], label_map[:height, :width], self._num_classes)
-                    for counts, of_image in zip(found, measured, strict=True):
-                        counts[i] = of_image
+                    measuring.add(int(i), truth[:height, :width], label_map[:height, :width])
 
         dataset = self._dataset if own is None else self._pipeline(own)
         own = self._own if own is None else own
-        if own:
-            self._run(dataset, len(own), description, collect)
+        with measuring or contextlib.nullcontext():
+            if own:
+                self._run(dataset, len(own), description, collect)
         return self._workers.union(confusion)
 
     def predictions(self, indices: Sequence[int], description: str = "predict") -> list[np.ndarray]:
