@@ -10,8 +10,9 @@ import numpy as np
 from load_tf.data.dataset import Split
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import check_labels
+from load_tf.evaluation.measuring import Measuring
 from load_tf.evaluation.miou import confusion_matrix
-from load_tf.evaluation.shapes import Shapes, shapes, zeros
+from load_tf.evaluation.shapes import Shapes, zeros
 from load_tf.progress import progress
 from load_tf.serving import lite, openvino_file
 from load_tf.serving.loaded import LoadedSegmentor
@@ -110,13 +111,13 @@ def evaluate_shapes(segmentor: LoadedSegmentor, split: Split) -> tuple[np.ndarra
     """
     classes = len(segmentor.class_names)
     confusion, found = np.zeros((len(split), classes, classes), np.int64), zeros(len(split), classes)
-    for index in progress(range(len(split)), "evaluate", unit="img"):
-        image, truth, identity = split[index]
-        if (refusal := segmentor.refusal(*image.shape[:2])) is not None:
-            raise UserError(f"image {identity!r} {refusal}")
-        check_labels(image, truth, identity, classes)
-        label_map = segmentor.label_maps(image[np.newaxis])[0]
-        confusion[index] = confusion_matrix(truth, label_map, classes)
-        for counts, of_image in zip(found, shapes(truth, label_map, classes), strict=True):
-            counts[index] = of_image
+    with Measuring(found) as measuring:
+        for index in progress(range(len(split)), "evaluate", unit="img"):
+            image, truth, identity = split[index]
+            if (refusal := segmentor.refusal(*image.shape[:2])) is not None:
+                raise UserError(f"image {identity!r} {refusal}")
+            check_labels(image, truth, identity, classes)
+            label_map = segmentor.label_maps(image[np.newaxis])[0]
+            confusion[index] = confusion_matrix(truth, label_map, classes)
+            measuring.add(index, truth, label_map)
     return confusion, found
