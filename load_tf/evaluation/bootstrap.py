@@ -11,7 +11,8 @@ The interval of one run speaks of other images from the same source, not of othe
 """
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
@@ -133,6 +134,7 @@ def mean_gain_over_runs(
     before: np.ndarray,
     after: np.ndarray,
     *,
+    less: tuple[np.ndarray, np.ndarray] | None = None,
     groups: Groups = None,
     starts: Sequence[Hashable] | None = None,
     draws: int = 10_000,
@@ -157,6 +159,7 @@ def mean_gain_over_runs(
     Args:
       before: int [S, N, 3 K], for every run and image (or group of images) `counts_of` the start model.
       after: int [S, N, 3 K], of the result.
+      less: `before` and `after` of S other runs, on the same images, whose gains are taken off, run by run.
       groups: N labels: rows with the same one are drawn together; None: every row for itself.
       starts: S labels, of what each run started from; None: each from its own.
       draws: resamples of the groups.
@@ -166,20 +169,31 @@ def mean_gain_over_runs(
     Raises:
       ValueError: if the shapes differ or are not [S, N, 3 K], or there are not N labels.
     """
-    if before.shape != after.shape or before.ndim != 3 or before.shape[2] % 3:
-        raise ValueError(f"counts of shape {before.shape} and {after.shape}; expected [S, N, 3 K] twice.")
-    sides = [[_by_group(run, groups) for run in side] for side in (before, after)]
+    counts = [before, after, *(less or ())]
+    if before.ndim != 3 or before.shape[2] % 3 or any(side.shape != before.shape for side in counts):
+        shapes = " and ".join(str(side.shape) for side in counts)
+        raise ValueError(f"counts of shape {shapes}; expected [S, N, 3 K] each time.")
+    signs = (-1, 1, 1, -1)[: len(counts)]
+    sides = [[_by_group(run, groups) for run in side] for side in counts]
     labels = range(len(before)) if starts is None else starts
     names = list(dict.fromkeys(labels))
     # [starts, runs]: what the mean of each start's runs weighs.
     share = np.array([[label == name for label in labels] for name in names], np.float64)
     share /= share.sum(1, keepdims=True)
-    gains = share @ np.array([_miou(a.sum(0)) - _miou(b.sum(0)) for b, a in zip(*sides, strict=True)])
+
+    def gains_of(total: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Of every start, with the groups added up in some way."""
+        per_run = [
+            sum(sign * _miou(total(run)) for sign, run in zip(signs, runs, strict=True))
+            for runs in zip(*sides, strict=True)
+        ]
+        return share @ np.array(per_run)
+
+    gains = gains_of(lambda run: run.sum(0))
     runs, rows = len(gains), len(sides[0][0])
     drawn = []
     for weights in _resamples(rows, draws, seed):
-        per_run = [_miou(weights @ a) - _miou(weights @ b) for b, a in zip(*sides, strict=True)]
-        drawn.append(np.mean(share @ np.array(per_run), axis=0))
+        drawn.append(np.mean(gains_of(functools.partial(np.matmul, weights)), axis=0))
     found, mean = np.concatenate(drawn)[:, None], float(gains.mean())
     what = "seed" if starts is None else "start"
     over = "images as independent" if groups is None else f"{rows} group{'s' if rows != 1 else ''}"

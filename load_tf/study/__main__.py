@@ -20,6 +20,9 @@ from load_tf.errors import UserError
 from load_tf.experiment import config
 from load_tf.experiment.study_plan import START, Run, Study
 
+AGAIN = "-again"
+"""In the name of a start's result, with a number: that of another model than the first one."""
+
 
 def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
     """Makes every run that is missing, and the report after each.
@@ -43,7 +46,7 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
         in_order += [run for run in missing if run.variant != START]
         in_order += [start for start in made if start not in first]
         _make_all(in_order, study, run_dir, results, command)
-        _keep(all_, made, run_dir, results)
+        _keep(all_, run_dir, results)
 
     results.mkdir(parents=True, exist_ok=True)
     do(study.begun)
@@ -69,40 +72,44 @@ def _left(study: Study, results: Path) -> list[Run]:
     return [run for run in runs if run not in done]
 
 
-def _keep(starts: Sequence[Run], made: Sequence[Run], run_dir: Path, results: Path) -> None:
+def _keep(starts: Sequence[Run], run_dir: Path, results: Path) -> None:
     """Copies a start's result to the others; its own lies beside its run directory and says that its weights are here.
 
-    Args:
-      starts: that are in the run directory.
-      made: those of them that were not there before.
-      run_dir: the run directory.
-      results: the folder of the others.
+    A start that was made again on another machine may be another model, whose result stands beside the first one's.
     """
     from load_tf.study import comparison
 
     for start in starts:
-        kept = results / f"{start.name}.json"
-        if not kept.is_file():
-            shutil.copyfile(run_dir / kept.name, kept)
+        here = comparison.read(run_dir, start.name)
+        kept = [comparison.read(results, name) for name in _made(start, results)]
+        if any(here.values["counts_after"] == other.values["counts_after"] for other in kept):
             continue
-        if start not in made:
-            continue
-        here, there = comparison.read(run_dir, start.name), comparison.read(results, start.name)
-        if here.values["counts_after"] != there.values["counts_after"]:
+        name = f"{start.name}{AGAIN}{len(kept) + 1}" if kept else start.name
+        shutil.copyfile(run_dir / f"{start.name}.json", results / f"{name}.json")
+        if kept:
             print(
                 f"{start.name} was made again and is another model: {100 * here.holdout_after:.2f} on the hold-out, in "
-                f"{results} {100 * there.holdout_after:.2f}. A gain is over the start that its own run had.",
+                f"{results} {100 * kept[0].holdout_after:.2f}. A gain is over the start that its own run had.",
                 flush=True,
             )
 
 
+def _made(start: Run, results: Path) -> list[str]:
+    """The names of a start's results: the first one's, and those of other models that it was when it was made again."""
+    found = [start.name] if (results / f"{start.name}.json").is_file() else []
+    while found and (results / f"{start.name}{AGAIN}{len(found) + 1}.json").is_file():
+        found.append(f"{start.name}{AGAIN}{len(found) + 1}")
+    return found
+
+
 def _rows(study: Study, results: Path) -> dict[str, list[str]]:
     """By variant the names of its finished runs with the chosen rate."""
-    rows = {START: _finished(results, study.begun)}
+    rows = {START: [name for start in study.begun for name in _made(start, results)]}
     for variant in study.variants:
         rates = _chosen_rates(study, results, variant)
-        rows[variant] = _finished(results, [run for seed in study.seeds for run in study.runs(variant, seed, rates)])
-    return {variant: [run.name for run in finished] for variant, finished in rows.items() if finished}
+        runs = [run for seed in study.seeds for run in study.runs(variant, seed, rates)]
+        rows[variant] = [run.name for run in _finished(results, runs)]
+    return {variant: names for variant, names in rows.items() if names}
 
 
 def _tried(study: Study, variant: str) -> list[Run]:

@@ -125,41 +125,56 @@ def write(results: Path, rows: Mapping[str, Sequence[str]]) -> None:
 
 def mean_gain(runs: Sequence[Result]) -> MeanGain:
     """The variant's gain on untouched images, with the interval over seeds and images."""
-    return _gain(runs, "counts_before", runs, "counts_after")
+    return _gain((runs, "counts_before"), (runs, "counts_after"))
 
 
 def mean_difference(first: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
-    """What a variant's results are better by than another's on untouched images; None if they share no seed."""
+    """What a variant gains more than another on untouched images; None if they share no seed.
+
+    Each gain is over the start that its own run had: one that was made again, on another machine, is another model.
+    """
     pairs = _of_equal_seeds(first, runs)
     if not pairs:
         return None
-    before, after = (list(side) for side in zip(*pairs, strict=True))
-    return _gain(before, "counts_after", after, "counts_after")
+    others, own = (list(side) for side in zip(*pairs, strict=True))
+    sides = [(of, name) for of in (own, others) for name in ("counts_before", "counts_after")]
+    return _gain(*sides)
 
 
 def gain_fitted_again(starts: Sequence[Result], runs: Sequence[Result]) -> MeanGain | None:
     """What is left of a variant's gain when class constants are fitted to its results, and to their starts as well."""
-    begun = {run.values.get("name"): run for run in starts}
-    pairs = [(begun.get(run.start), run) for run in runs]
+    pairs = [(_start_of(run, starts), run) for run in runs]
     known = [
         (a, b) for a, b in pairs if a is not None and a.values.get("counts_again") and b.values.get("counts_again")
     ]
     if not known or len(known) < len(runs):
         return None
     before, after = (list(side) for side in zip(*known, strict=True))
-    return _gain(before, "counts_again", after, "counts_again")
+    return _gain((before, "counts_again"), (after, "counts_again"))
 
 
-def _gain(before: Sequence[Result], one: str, after: Sequence[Result], other: str) -> MeanGain:
-    """The gain of the counts `other` of some runs over the counts `one` of as many.
+def _start_of(run: Result, starts: Sequence[Result]) -> Result | None:
+    """The one that it started from, of starts that may have been made again."""
+    named = (start for start in starts if start.values.get("name") == run.start)
+    return next((start for start in named if start.values["counts_after"] == run.values["counts_before"]), None)
+
+
+_Counts = tuple[Sequence[Result], str]
+"""Some runs, and the name of their counts."""
+
+
+def _gain(*sides: _Counts) -> MeanGain:
+    """The gain of the second runs' counts over as many first ones'; less that of the fourth over the third.
 
     Runs from starts whose untouched images differ are folds: those of a seed are put together.
     """
+    after = sides[1][0]
     labels = [run.start for run in after]
     starts = labels if len(set(labels)) < len(labels) and None not in labels else None
     if len({run.images for run in after}) == 1:
-        sides = [np.array([run.values[name] for run in runs]) for runs, name in ((before, one), (after, other))]
-        return mean_gain_over_runs(*sides, groups=_groups([*before, *after]), starts=starts)
+        before, result, *less = (np.array([run.values[name] for run in runs]) for runs, name in sides)
+        groups = _groups([run for runs, _ in sides for run in runs])
+        return mean_gain_over_runs(before, result, less=_two(less), groups=groups, starts=starts)
     folds = sorted(set(labels), key=str)
     by_seed: dict[int, dict[str | None, int]] = {}
     for place, run in enumerate(after):
@@ -168,13 +183,17 @@ def _gain(before: Sequence[Result], one: str, after: Sequence[Result], other: st
     rows = [[of[fold] for fold in folds] for of in by_seed.values() if len(of) == len(folds)] or [
         list(range(len(after)))
     ]
-    sides = [
+    before, result, *less = (
         np.array([[row for place in places for row in runs[place].values[name]] for places in rows])
-        for runs, name in ((before, one), (after, other))
-    ]
-    named = [_groups([before[place], after[place]]) for place in rows[0]]
+        for runs, name in sides
+    )
+    named = [_groups([runs[place] for runs, _ in sides]) for place in rows[0]]
     groups = None if any(names is None for names in named) else [name for names in named for name in names or ()]
-    return mean_gain_over_runs(*sides, groups=groups)
+    return mean_gain_over_runs(before, result, less=_two(less), groups=groups)
+
+
+def _two(sides: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    return (sides[0], sides[1]) if sides else None
 
 
 def never_acted(first: Sequence[Result], runs: Sequence[Result]) -> bool:
@@ -337,13 +356,17 @@ def _known(values: Sequence[_Number | None]) -> list[_Number] | None:
 def _starts(found: Mapping[str, Sequence[Result]]) -> list[str]:
     """What the runs started from."""
     made = found.get(START) or [run for runs in found.values() for run in runs]
-    starts = {
-        run.values.get("name" if START in found else "start") or f"seed {run.values['seed']}": run for run in made
-    }
+    named: dict[str, list[Result]] = {}
+    for run in made:
+        name = run.values.get("name" if START in found else "start") or f"seed {run.values['seed']}"
+        models = named.setdefault(name, [])
+        if all(run.values["counts_before"] != other.values["counts_before"] for other in models):
+            models.append(run)
     text = "; ".join(
-        f"{name}: {100 * run.values['holdout']['before']:.2f} / {100 * run.values['untouched']['before']:.2f}"
-        + _without_constants(run)
-        for name, run in sorted(starts.items())
+        f"{name}{', made again' if place else ''}: {100 * run.values['holdout']['before']:.2f} / "
+        f"{100 * run.values['untouched']['before']:.2f}{_without_constants(run)}"
+        for name, models in sorted(named.items())
+        for place, run in enumerate(models)
     )
     return [f"The start models' mIoU, hold-out / untouched: {text}."]
 

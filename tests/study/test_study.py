@@ -28,6 +28,8 @@ from load_tf.study.__main__ import make
 from tests import networks
 from tests.study.results import CLASSES, counts, result
 
+SIDES = ("before", "after")
+
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parents[1]
 
@@ -82,6 +84,30 @@ def test_a_variant_is_set_against_the_first_over_the_seeds_that_both_have() -> N
     assert "Interval: t over 2 seeds and 4 groups." in rows[0]
 
 
+def test_each_gain_is_over_the_start_that_its_run_had() -> None:
+    """Of starts that were made again on another machine; what is better by 0.05 ends lower."""
+    first = [comparison.Result(result(0.5, 0.6, seed=seed)) for seed in (0, 1)]
+    runs = [comparison.Result(result(0.4, after, seed=seed)) for seed, after in enumerate((0.54, 0.56))]
+    difference = comparison.mean_difference(first, runs)
+    assert difference is not None and difference.gain == pytest.approx(0.05, abs=1e-3)
+    assert difference.spread == pytest.approx(np.std([0.04, 0.06], ddof=1), abs=1e-3)
+    # The draws are of the same groups in all four.
+    arrays = [np.array([run.values[f"counts_{name}"] for run in of]) for of in (runs, first) for name in SIDES]
+    arrays = [side * np.arange(1, 5)[None, :, None] for side in arrays]
+    found = mean_gain_over_runs(*arrays[:2], less=(arrays[2], arrays[3]), draws=50)
+    assert found.gain == pytest.approx(0.05, abs=1e-3)
+    # Less itself it is nothing, whatever is drawn; over one start it is the gain of one result over the other.
+    nothing = mean_gain_over_runs(*arrays[:2], less=(arrays[0], arrays[1]), draws=50)
+    assert (nothing.gain, nothing.low, nothing.high) == (0, 0, 0)
+    one, other = (mean_gain_over_runs(arrays[2], side, draws=50) for side in (arrays[3], arrays[1]))
+    both = mean_gain_over_runs(arrays[2], arrays[1], less=(arrays[2], arrays[3]), draws=50)
+    assert both.gain == pytest.approx(other.gain - one.gain)
+    direct = mean_gain_over_runs(arrays[3], arrays[1], draws=50)
+    assert (both.low, both.high) == pytest.approx((direct.low, direct.high))
+    with pytest.raises(ValueError, match="each time"):
+        mean_gain_over_runs(*arrays[:2], less=(arrays[2][:1], arrays[3][:1]))
+
+
 def test_runs_from_one_start_are_one_start() -> None:
     """Nine runs from three starts: the interval is that of the starts' three means, not of nine runs."""
     gains = {"a": (0.1, 0.1, 0.1), "b": (0.0, 0.1, 0.2), "c": (-0.1, -0.1, -0.1)}
@@ -122,11 +148,20 @@ def test_the_untouched_images_of_all_folds_are_put_together() -> None:
 
 
 def test_what_is_left_when_class_constants_are_fitted_again() -> None:
-    start = {**result(), "name": "stage_1", "counts_again": counts(0.55), "curve": []}
+    start = {**result(after=0.5), "name": "stage_1", "counts_again": counts(0.55), "curve": []}
     again = {**result(after=0.6), "start": "stage_1", "counts_again": counts(0.56)}
     found = comparison.gain_fitted_again([comparison.Result(start)], [comparison.Result(again)])
     assert found is not None and found.gain == pytest.approx(0.01, abs=1e-3)
     assert comparison.gain_fitted_again([], [comparison.Result(again)]) is None
+    # One that was made again is another model, with which constants did something else.
+    other = {**start, "counts_after": counts(0.45), "counts_before": counts(0.45), "counts_again": counts(0.5)}
+    from_other = {**again, "counts_before": counts(0.45)}
+    starts = [comparison.Result(start), comparison.Result(other)]
+    found = comparison.gain_fitted_again(starts, [comparison.Result(from_other)])
+    assert found is not None and found.gain == pytest.approx(0.06, abs=1e-3)
+    assert comparison.gain_fitted_again(starts[:1], [comparison.Result(from_other)]) is None
+    text = comparison.table({START: starts, "LoAd": [comparison.Result(from_other)]})
+    assert re.search(r"untouched: stage_1: 50\.00 / 50\.00; stage_1, made again: ", text)
     start["uncalibrated"] = 0.45
     text = comparison.table({START: [comparison.Result(start)], "LoAd": [comparison.Result(again)]})
     row = next(line for line in text.splitlines() if line.startswith("| LoAd"))
@@ -246,6 +281,11 @@ def test_results_are_enough_to_go_on_from_elsewhere(tmp_path: Path, capfd: pytes
     make(STUDY, tmp_path / "third", results, command)
     assert "stage_1-seed4 was made again and is another model" in capfd.readouterr().out
     assert json.loads((results / "stage_1-seed4.json").read_text()) == other
+    assert (results / "stage_1-seed4-again2.json").read_text() == kept
+    # The same model once more is no third one.
+    (results / "descent-rate0.1-seed4.json").unlink()
+    make(STUDY, tmp_path / "fourth", results, command)
+    assert not (results / "stage_1-seed4-again3.json").exists()
     # A study that was stopped between a start and its copy goes on, too.
     (results / "stage_1-seed4.json").unlink()
     make(STUDY, tmp_path / "third", results, command)
