@@ -126,7 +126,8 @@ def _chosen_rates(study: Study, results: Path, variant: str) -> dict[str | None,
     from load_tf.study import comparison
 
     finished = _finished(results, _tried(study, study.same_rate.get(variant, variant)))
-    finished.sort(key=lambda run: comparison.read(results, run.name).holdout_after, reverse=True)
+    # A gain, since a run may be from a start that was made again.
+    finished.sort(key=lambda run: comparison.read(results, run.name).holdout_gain, reverse=True)
     best = {run.start: run.learning_rate for run in reversed(finished)}  # of equal ones the first
     names = tuple(study.starts) or (None,)
     return {start: best.get(start if study.folds else study.choosing[0]) for start in names}
