@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from load_tf.devices import memory
 from load_tf.devices.runtime import Runtime
 
 
@@ -90,6 +91,7 @@ class Apart:
 
 
 def _serve(make: Callable[[], Callable[[], object]], connection: Connection) -> None:
+    memory.keep_what_is_freed()  # as load_tf's commands do
     for gpu in _gpus():
         tf.config.experimental.set_memory_growth(gpu, True)  # or the first process would take all of it
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 from load_tf import interruption, output, surroundings
+from load_tf.devices import memory
 from load_tf.errors import UserError
 
 FLAGS = flags.FLAGS
@@ -68,6 +69,7 @@ def run(main: Callable[..., int | None], positional: bool = False, for_its_outpu
 
     def prepared(*arguments: str) -> int | None:
         surroundings.for_a_command()
+        memory.keep_what_is_freed()
         return main(*arguments)
 
     output.outlive_readers(READER_GONE if for_its_output else None)
