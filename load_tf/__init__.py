@@ -60,7 +60,7 @@ if not TYPE_CHECKING:
         if name not in _EXPORTS:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if name != "UserError":
-            from load_tf import surroundings
+            from load_tf.devices import surroundings
 
             surroundings.for_python()
         return getattr(importlib.import_module(_EXPORTS[name]), name)

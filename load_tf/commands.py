@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from absl import app, flags, logging
 
-from load_tf import interruption, output, surroundings
-from load_tf.devices import memory
+from load_tf import interruption, output
+from load_tf.devices import memory, surroundings
 from load_tf.errors import UserError
 
 FLAGS = flags.FLAGS

@@ -200,7 +200,8 @@ def main() -> None:
     # What the imports make is set aside when they are done: the collector would look through it again and again, and so
     # copy what all share.
     gc.disable()
-    from load_tf import commands, surroundings
+    from load_tf import commands
+    from load_tf.devices import surroundings
 
     surroundings.for_a_command()
     commands.quiet_tensorflow()

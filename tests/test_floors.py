@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "randomness", "progress", "interruption", "output", "surroundings"),
+    ("errors", "randomness", "progress", "interruption", "output"),
     ("algorithm", "data", "downloads", "devices", "commands"),
     ("segmentors", "storage"),
     ("evaluation", "discriminator"),

@@ -1,11 +1,8 @@
 """Reading every example of a split once: what is wrong with it, and what it consists of."""
 
-import collections
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +11,7 @@ from load_tf import interruption
 from load_tf.data.dataset import IGNORE_LABEL, Example, Split
 from load_tf.data.neighbours import SIZE, signature
 from load_tf.data.text import listing
+from load_tf.data.threads import Ahead
 from load_tf.errors import UserError
 from load_tf.progress import progress
 
@@ -187,18 +185,10 @@ def sizes_of(split: Split, description: str) -> set[Size]:
 
 def _in_order(read: Callable[[int], T], count: int) -> Iterator[T]:
     """Calls `read` for 0 to count - 1 in threads; a bounded number is read ahead."""
-    workers = min(os.cpu_count() or 1, 16)
-    executor = ThreadPoolExecutor(workers)
-    pending: collections.deque[Future[T]] = collections.deque()
-    try:
+    with Ahead[T](4) as ahead:
         for index in range(count):
-            pending.append(executor.submit(read, index))
-            if len(pending) > 4 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+            yield from ahead.call(read, index)
+        yield from ahead.rest()
 
 
 def _digest(pixels: np.ndarray) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from load_tf import surroundings
+from load_tf.devices import surroundings
 from load_tf.devices.precision import PRECISIONS
 
 _SETTINGS: dict[str, tuple[Any, Callable[[], Any], Callable[[Any], None]]] = {

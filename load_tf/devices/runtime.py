@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from load_tf import surroundings
-from load_tf.devices import keras_settings, precision, processor
+from load_tf.devices import keras_settings, precision, processor, surroundings
 from load_tf.devices import strategies as devices
 from load_tf.errors import check_choice, check_whole
 

@@ -134,7 +134,7 @@ def mean_gain_over_runs(
     before: np.ndarray,
     after: np.ndarray,
     *,
-    less: tuple[np.ndarray, np.ndarray] | None = None,
+    less: Sequence[np.ndarray] = (),
     groups: Groups = None,
     starts: Sequence[Hashable] | None = None,
     draws: int = 10_000,
@@ -159,7 +159,7 @@ def mean_gain_over_runs(
     Args:
       before: int [S, N, 3 K], for every run and image (or group of images) `counts_of` the start model.
       after: int [S, N, 3 K], of the result.
-      less: `before` and `after` of S other runs, on the same images, whose gains are taken off, run by run.
+      less: `before` and `after` of S other runs, on the same images, whose gains are taken off, run by run; or nothing.
       groups: N labels: rows with the same one are drawn together; None: every row for itself.
       starts: S labels, of what each run started from; None: each from its own.
       draws: resamples of the groups.
@@ -169,10 +169,15 @@ def mean_gain_over_runs(
     Raises:
       ValueError: if the shapes differ or are not [S, N, 3 K], or there are not N labels.
     """
-    counts = [before, after, *(less or ())]
-    if before.ndim != 3 or before.shape[2] % 3 or any(side.shape != before.shape for side in counts):
+    counts = [before, after, *less]
+    if (
+        len(less) not in (0, 2)
+        or before.ndim != 3
+        or before.shape[2] % 3
+        or any(side.shape != before.shape for side in counts)
+    ):
         shapes = " and ".join(str(side.shape) for side in counts)
-        raise ValueError(f"counts of shape {shapes}; expected [S, N, 3 K] each time.")
+        raise ValueError(f"counts of shape {shapes}; expected [S, N, 3 K] each time, and two or four of them.")
     signs = (-1, 1, 1, -1)[: len(counts)]
     sides = [[_by_group(run, groups) for run in side] for side in counts]
     labels = range(len(before)) if starts is None else starts

@@ -1,12 +1,10 @@
 """Shapes are measured in threads, while the network labels the next images."""
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 import numpy as np
 
-from load_tf.data.pipeline import PARALLEL_CALLS
+from load_tf.data.threads import THREADS, Ahead
 from load_tf.evaluation.shapes import Shapes, shapes
 
 WAITING = 2
@@ -17,31 +15,29 @@ label maps do not pile up."""
 class Measuring:
     """Fills the shapes of images in; a context, at the end of which all of them are there."""
 
-    def __init__(self, found: Shapes, threads: int = min(PARALLEL_CALLS, 16)) -> None:
+    def __init__(self, found: Shapes, threads: int = THREADS) -> None:
         """Nothing is measured yet.
 
         Args:
           found: of N images; what is measured goes into the rows of its arrays.
           threads: images that are measured at a time.
         """
-        self._found, self._most = found, WAITING * threads
-        self._pool = ThreadPoolExecutor(threads, "shapes")
-        self._waiting: deque[Future[None]] = deque()
+        self._found = found
+        self._ahead: Ahead[None] = Ahead(WAITING, threads)
 
     def __enter__(self) -> "Measuring":
         return self
 
     def add(self, row: int, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Begins with an image, once there are not too many others; raises what went wrong in one of those.
+        """Begins with an image, and waits while there are too many others; raises what went wrong in one of those.
 
         Args:
           row: of the counts.
           truth: uint8 [H, W], which `shapes` takes; not to be changed from here on.
           prediction: uint8 [H, W], likewise.
         """
-        if len(self._waiting) == self._most:
-            self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(self._measure, row, truth, prediction))
+        for _ in self._ahead.call(self._measure, row, truth, prediction):
+            pass
 
     def _measure(self, row: int, truth: np.ndarray, prediction: np.ndarray) -> None:
         measured = shapes(truth, prediction, self._found.components.shape[-1])
@@ -51,8 +47,7 @@ class Measuring:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            while error is None and self._waiting:
-                self._waiting.popleft().result()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
+        with self._ahead:
+            if error is None:
+                for _ in self._ahead.rest():
+                    pass

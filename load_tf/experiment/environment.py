@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from load_tf import surroundings
-from load_tf.devices import workers
+from load_tf.devices import surroundings, workers
 from load_tf.errors import UserError
 from load_tf.experiment.plan import Plan
 from load_tf.storage.run_directory import RunDirectory

@@ -12,13 +12,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from load_tf import surroundings
 from load_tf.algorithm.lookahead import Lookahead
 from load_tf.data.colours import qualitative_palette
 from load_tf.data.dataset import UNLABELLED_SPLIT, SegmentationDataset, Split, groups_of
 from load_tf.data.groups import in_words
 from load_tf.data.pairs import as_splits
-from load_tf.devices import keras_settings
+from load_tf.devices import keras_settings, surroundings
 from load_tf.devices.runtime import Runtime
 from load_tf.discriminator.conditioning import Sampling
 from load_tf.discriminator.grid import Size

@@ -174,7 +174,7 @@ def _gain(*sides: _Counts) -> MeanGain:
     if len({run.images for run in after}) == 1:
         before, result, *less = (np.array([run.values[name] for run in runs]) for runs, name in sides)
         groups = _groups([run for runs, _ in sides for run in runs])
-        return mean_gain_over_runs(before, result, less=_two(less), groups=groups, starts=starts)
+        return mean_gain_over_runs(before, result, less=less, groups=groups, starts=starts)
     folds = sorted(set(labels), key=str)
     by_seed: dict[int, dict[str | None, int]] = {}
     for place, run in enumerate(after):
@@ -189,11 +189,7 @@ def _gain(*sides: _Counts) -> MeanGain:
     )
     named = [_groups([runs[place] for runs, _ in sides]) for place in rows[0]]
     groups = None if any(names is None for names in named) else [name for names in named for name in names or ()]
-    return mean_gain_over_runs(before, result, less=_two(less), groups=groups)
-
-
-def _two(sides: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-    return (sides[0], sides[1]) if sides else None
+    return mean_gain_over_runs(before, result, less=less, groups=groups)
 
 
 def never_acted(first: Sequence[Result], runs: Sequence[Result]) -> bool:

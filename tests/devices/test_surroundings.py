@@ -12,8 +12,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from load_tf import surroundings
-from load_tf.devices import keras_settings
+from load_tf.devices import keras_settings, surroundings
 from load_tf.devices.runtime import Runtime
 from load_tf.errors import UserError
 from load_tf.experiment import environment as environments
