@@ -168,7 +168,8 @@ def _discriminator_data(parts: Parts) -> tf.data.Dataset:
     examples = read_grid_examples(parts.split, parts.crop, FLAGS.grid, "")
     maps = np.random.default_rng(2).integers(0, CLASSES, examples.labels.shape, np.uint8)
     drawn = [draw_pairs(len(examples), 1, 0, "benchmark", epoch) for epoch in range(400)]
-    draw = Draw(*(np.concatenate(values) for values in zip(*drawn, strict=True)))
+    # All images have labels, so that no image is beside another one.
+    draw = Draw(*(np.concatenate(values) for values in zip(*drawn, strict=True) if values[0] is not None))
     return batches(examples, [maps], draw, FLAGS.maps, 0, "benchmark")
 
 

@@ -3,18 +3,21 @@
 import functools
 import os
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import gin
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks import discriminator as benchmark
-from benchmarks import proportions, setting, timing, walk
+from benchmarks import proportions, setting, steps, timing, walk
 from benchmarks.looks import Decisions, Look
 from benchmarks.networks import multiply_adds, network
 from load_tf.algorithm.lookahead import Lookahead
+from load_tf.data.dataset import Example, ExampleList
 from load_tf.errors import UserError
 from tests import networks, tiny
 
@@ -67,6 +70,18 @@ def test_a_candidate_in_a_process_of_its_own() -> None:
     assert 0 < measured.busy < 1.5 / (os.cpu_count() or 1)
     with pytest.raises(ImportError, match="no such runtime"):
         timing.Apart(functools.partial(_working, 0.2, fails=True))
+
+
+def test_the_discriminators_step_has_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images that all have labels, so that a draw has a field that is None."""
+    monkeypatch.setattr(steps, "FLAGS", types.SimpleNamespace(grid=16, maps=4))
+    random = np.random.default_rng(0)
+    examples = [
+        Example(random.integers(0, 256, (33, 33, 3), np.uint8), np.zeros((33, 33), np.uint8), str(i)) for i in range(4)
+    ]
+    parts = steps.Parts(None, None, ExampleList(examples), (33, 33), tf.distribute.get_strategy())  # type: ignore[arg-type]
+    elements = list(steps._discriminator_data(parts).take(3))
+    assert len(elements) == 3 and all(len(tf.nest.flatten(element)[0]) == 4 for element in elements)
 
 
 def test_a_table_in_markdown() -> None:

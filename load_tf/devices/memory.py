@@ -1,8 +1,8 @@
 """What a training step frees stays with the process: the next step asks for as much.
 
 The C library gives large blocks back to the system at once, and the system clears every page before it hands it out
-again. TensorFlow takes all of a step's activations from it, so that, where nothing is done about it, a quarter of a
-step of MobileNetV2 was spent on that (docs/notes/performance.md).
+again. TensorFlow takes all of a step's activations from it: stage 1 of MobileNetV2 took a fifth longer where nothing
+was done about it, the adversarial step as long (docs/notes/performance.md).
 """
 
 import ctypes
