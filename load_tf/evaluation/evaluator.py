@@ -128,6 +128,7 @@ class Evaluator:
         self._max_pixels = max_pixels
         self._failure: UserError | None = None
         self._workers = workers.of(strategy)
+        self._strategy = strategy
         self._loop = _Loop(self._label_and_count, strategy)
         self._give(split)
 
@@ -235,15 +236,45 @@ class Evaluator:
             self._run(self._pipeline(wanted), len(wanted), description, collect)
         return [found[int(i)] for i in indices]
 
+    def make_logits(self, collect: Callable[[np.ndarray, tf.Tensor, tf.Tensor], None], description: str) -> None:
+        """Makes the logits of this worker's images, without counting anything; each call traces the network once.
+
+        Args:
+          collect: is called for every batch with indices int64 [B] in the split, -1 where a void image fills the batch
+            up, logits [B, h, w, K] and label maps uint8 [B, H, W] of the padded size. What it raises ends the pass.
+          description: for the progress bar.
+
+        Raises:
+          UserError: as `evaluate`.
+        """
+        if self._own:
+            self._run(self._dataset, len(self._own), description, collect, _Loop(self._logits, self._strategy))
+
+    @property
+    def images(self) -> int:
+        """How many the split has."""
+        return len(self._split)
+
+    def union(self, found: np.ndarray) -> np.ndarray:
+        """The sum of what all workers counted."""
+        return self._workers.union(found)
+
     def trace_count(self) -> int:
         """How often the step was traced so far: once, whatever the sizes and however many calls."""
         return self._loop.trace_count()
 
-    def _run(self, dataset: tf.data.Dataset, total: int, description: str, collect: Callable[..., None]) -> None:
+    def _run(
+        self,
+        dataset: tf.data.Dataset,
+        total: int,
+        description: str,
+        collect: Callable[..., None],
+        loop: "_Loop | None" = None,
+    ) -> None:
         self._failure = None
         self.forward.refresh()
         try:
-            self._loop.run(dataset, total, description, collect)
+            (loop or self._loop).run(dataset, total, description, collect)
         except tf.errors.OpError:
             # tf.data hands on only the text of what a Python function raised.
             if self._failure is None:
@@ -256,12 +287,18 @@ class Evaluator:
     def _label_and_count(
         self, index: tf.Tensor, size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
+        _, logits, _ = self._logits(index, size, image, label)
+        maps = labelling.label_maps(logits, tf.shape(image)[1:3], self.convention)
+        return index, size, confusion_matrices(label, maps, self._num_classes), maps, label
+
+    @tf.autograph.experimental.do_not_convert
+    def _logits(
+        self, index: tf.Tensor, _size: tf.Tensor, image: tf.Tensor, label: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         if self._largest is not None:
             # What the network has to know while it is traced.
             image = tf.ensure_shape(image, [None, *self._largest, 3])
-        logits = self.forward(image, training=False)
-        maps = labelling.label_maps(logits, tf.shape(image)[1:3], self.convention)
-        return index, size, confusion_matrices(label, maps, self._num_classes), maps, label
+        return index, self.forward(image, training=False), label
 
     def _pipeline(self, indices: Sequence[int]) -> tf.data.Dataset:
         """Batches (index [B], size [B, 2], image [B, H, W, 3], label [B, H, W]) of one padded size each.

@@ -112,7 +112,7 @@ def _calibrate(plan: Plan, data: Data, directory: RunDirectory, holdout: Evaluat
     """Fits class constants to D_t's proportions, and returns them; the journal says what they did."""
     began, steps = time.monotonic(), plan.stage_one.calibrate
     before = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))
-    calibrator = Calibrator(plan.segmentor.model, holdout, GAIN, plan.crop, data.training, data.unlabelled)
+    calibrator = Calibrator(plan.segmentor.model, holdout, GAIN, plan.crop, data.training, data.unlabelled, alone=True)
     at_first = calibrator.bias.numpy()
     gaps = [calibrator.step()["class_gap"] for _ in range(steps)]
     after = mean_iou_of_truth(holdout.evaluate("hold-out").sum(axis=0))

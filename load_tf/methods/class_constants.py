@@ -41,7 +41,7 @@ class ClassConstants(Supervised):
 
     def trainer(self, arena: Arena, discriminator: ConditionalDiscriminator | None) -> Trainer:
         images = (arena.training, arena.unlabelled)
-        return _Fit(Calibrator(arena.segmentor, arena.evaluator, self.gain, arena.crop, *images))
+        return _Fit(Calibrator(arena.segmentor, arena.evaluator, self.gain, arena.crop, *images, alone=True))
 
     def averaging(self, settings: AdversarialTraining) -> Callable[[int], float] | None:
         return None

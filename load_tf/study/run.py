@@ -79,7 +79,8 @@ def _fitted_again(assembled: plan.Plan, data: images.Data, untouched: Evaluator)
     """Would class constants have made as much of it? The confusion matrices with constants fitted once more, and then
     taken back: what is a gain in class proportion only, constants give to the start as well."""
     model, crop = assembled.segmentor.model, assembled.crop
-    calibrator = Calibrator(model, untouched, GAIN, crop, data.training, data.unlabelled, ENOUGH_IMAGES)
+    images = (data.training, data.unlabelled, ENOUGH_IMAGES)
+    calibrator = Calibrator(model, untouched, GAIN, crop, *images, alone=True)
     held = calibrator.bias.numpy()
     for _ in range(AGAIN_STEPS):
         calibrator.step()

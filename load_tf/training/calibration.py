@@ -13,6 +13,7 @@ from load_tf.data.unlabelled import OfOneClass
 from load_tf.discriminator.grid import Size
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.kept import KeptLogits
 from load_tf.randomness import generator
 from load_tf.segmentors.folding import last_layer_with_weights
 
@@ -120,6 +121,7 @@ class Calibrator:
         unlabelled: Split | None = None,
         most: int | None = None,
         hold: bool = False,
+        alone: bool = False,
     ) -> None:
         """Finds where the constants live, and what is aimed at where that is not the truth of a step's own images.
 
@@ -132,6 +134,7 @@ class Calibrator:
           unlabelled: those without; None: there are none.
           most: images, evenly chosen, that a step looks at; None: all.
           hold: aim at what the model predicts now, in place of the truth: it is held there, and not fitted further.
+          alone: nothing but the constants will change from the first step on, so the network is asked once.
 
         Raises:
           UserError: as `logits_bias`.
@@ -146,6 +149,8 @@ class Calibrator:
         self.images = len(range(0, len(seen), every))
         """How many a step looks at."""
         self._evaluator = evaluator.on(Subset(seen, tuple(range(0, len(seen), every))))
+        self._alone = alone
+        self._kept: KeptLogits | None = None
         if hold:
             self._true = self._evaluator.evaluate("class proportions").sum((0, 1))
         elif seen is not training:
@@ -157,11 +162,19 @@ class Calibrator:
         Returns:
           `class_gap`, before the step, and `path_length`, the norm of the step.
         """
-        confusion = self._evaluator.evaluate("class proportions").sum(0)
+        confusion = self._count()
         true, predicted = confusion.sum(1) if self._true is None else self._true, confusion.sum(0)
         step = constants_step(true, predicted, self._gain)
         self.bias.assign_add(step.astype(np.float32))
         return {"class_gap": class_gap(true, predicted), "path_length": float(np.linalg.norm(step))}
+
+    def _count(self) -> np.ndarray:
+        """The confusion matrix of the images, int64 [K, K], with the constants as they are."""
+        if not self._alone:
+            return self._evaluator.evaluate("class proportions").sum(0)
+        if self._kept is None:
+            self._kept = KeptLogits(self._evaluator, self.bias)
+        return self._kept.count()
 
 
 def _pixels_of_classes(split: Split, num_classes: int) -> np.ndarray:

@@ -115,7 +115,9 @@ def test_logits_of_odd_sizes_and_batches(segmentor: Segmentor) -> None:
         # Sums of another batch are taken in another order, so a logit near 0 is off by what the largest one rounds to.
         off = 1e-5 * float(np.abs(logits).max())
         for index in range(shape[0]):
-            np.testing.assert_allclose(call(images[index : index + 1])[0], logits[index], atol=max(off, 1e-5), rtol=1e-5)
+            np.testing.assert_allclose(
+                call(images[index : index + 1])[0], logits[index], atol=max(off, 1e-5), rtol=1e-5
+            )
     assert call.experimental_get_tracing_count() == 1
 
 

@@ -9,6 +9,7 @@ from load_tf.data.dataset import IGNORE_LABEL, Example, ExampleList
 from load_tf.data.unlabelled import Withheld
 from load_tf.errors import UserError
 from load_tf.evaluation.evaluator import Evaluator
+from load_tf.evaluation.kept import KeptLogits
 from load_tf.evaluation.miou import mean_iou
 from load_tf.segmentors.any_size import any_size
 from load_tf.training.calibration import Calibrator, class_gap, constants_step, logits_bias
@@ -197,3 +198,60 @@ def test_a_model_without_such_a_bias_is_refused() -> None:
 
     with pytest.raises(UserError, match="no layer with weights"):
         logits_bias(Opaque(), CROP)
+
+
+def strided_model() -> keras.Model:
+    """Logits at an eighth of the image, of features that are drawn."""
+    keras.utils.set_random_seed(3)
+    images = keras.Input((None, None, 3))
+    return keras.Model(images, keras.layers.Conv2D(K, 1, name="logits")(features(keras.layers.Rescaling(0.01)(images))))
+
+
+@pytest.mark.parametrize("most_bytes", [2**30, 9000, 0])
+def test_kept_logits_count_as_the_network_does(most_bytes: int) -> None:
+    """Images of two sizes, one of them larger than the crop; with room for all of them, for some and for none."""
+    rng = np.random.default_rng(5)
+    sizes = [(33, 33), (20, 33), (49, 65), (33, 20), (49, 65)]
+    examples = ExampleList(
+        [
+            Example(rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, K, size).astype(np.uint8), str(i))
+            for i, size in enumerate(sizes)
+        ]
+    )
+    model = strided_model()
+    bias = logits_bias(model, CROP)
+    bias.assign([0.4, 0.0, -0.2])
+    evaluator = Evaluator(model, examples, CROP, K, 2)
+    kept = KeptLogits(evaluator, bias, most_bytes)
+    np.testing.assert_array_equal(bias.numpy(), np.float32([0.4, 0.0, -0.2]))
+    assert {2**30: 0, 9000: 3, 0: 5}[most_bytes] == len(kept.others)
+    counts = []
+    for constants in ([0.4, 0.0, -0.2], [-0.3, 0.1, 0.2], [0.0, 2.0, 0.0]):
+        bias.assign(constants)
+        expected = evaluator.evaluate().sum(0)
+        counts.append(kept.count())
+        np.testing.assert_allclose(counts[-1], expected, atol=3)  # a pixel on the edge may round to either side
+        assert counts[-1].sum() == sum(height * width for height, width in sizes)
+    assert np.abs(counts[0] - counts[2]).sum() > 1000  # the constants act
+    bias.assign([0.4, 0.0, -0.2])
+    np.testing.assert_array_equal(KeptLogits(evaluator, bias, most_bytes).count(), counts[0])
+
+
+def test_a_fit_of_constants_alone_asks_the_network_once() -> None:
+    """As many steps, the same constants; and it goes on from the middle as if it had not been made anew there."""
+    pixels, labels = scene(6, 0)
+    biases = []
+    for alone, restarted in ((False, False), (True, False), (True, True)):
+        model, asked = colour_model([0.8, 0.0, -0.6]), []
+        evaluator = evaluator_of(model, pixels, labels)
+        # The network is read anew whenever it is asked.
+        evaluator.forward.refresh = lambda asked=asked, refresh=evaluator.forward.refresh: (asked.append(1), refresh())
+        fit = Calibrator(model, evaluator, 0.5, CROP, examples_of(pixels, labels), alone=alone)
+        for step in range(4):
+            if restarted and step == 2:
+                fit = Calibrator(model, evaluator, 0.5, CROP, examples_of(pixels, labels), alone=alone)
+            fit.step()
+        assert len(asked) == (1 + restarted if alone else 4)
+        biases.append(fit.bias.numpy())
+    np.testing.assert_allclose(biases[1], biases[0], atol=1e-3)
+    np.testing.assert_array_equal(biases[2], biases[1])
