@@ -96,12 +96,6 @@ class Study:
         names = tuple(self.starts) or (None,)
         return names if self.folds else names[:1]
 
-    @property
-    def waves(self) -> tuple[tuple[str, ...], ...]:
-        """The variants in an order in which every rate is known when it is asked for."""
-        first = tuple(name for name in self.variants if name not in self.same_rate)
-        return first, tuple(self.same_rate)
-
 
 def _each_once(seeds: Sequence[int]) -> bool:
     return 0 < len(seeds) == len(set(seeds))

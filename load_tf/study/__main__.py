@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -35,41 +35,48 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
     """
     from load_tf.study import comparison
 
-    def do(runs: Sequence[Run]) -> None:
-        missing = [run for run in runs if not (results / f"{run.name}.json").is_file()]
-        if not missing:
-            return
-        first, all_ = _starts(missing, study), _starts([*missing, *_left(study, results)], study)
-        made = [start for start in all_ if not (run_dir / f"{start.name}.json").is_file()]
-        # Starts that only later runs need come last: for a process that would wait for another one's start.
-        in_order = [start for start in made if start in first]
-        in_order += [run for run in missing if run.variant != START]
-        in_order += [start for start in made if start not in first]
-        _make_all(in_order, study, run_dir, results, command)
-        _keep(all_, run_dir, results)
-
     results.mkdir(parents=True, exist_ok=True)
-    do(study.begun)
-    for wave in study.waves:
-        do([run for variant in wave for run in _tried(study, variant)])
-        # Seed by seed, so that what is there is comparable at any time.
-        for seed in study.seeds:
-            do([run for variant in wave for run in study.runs(variant, seed, _chosen_rates(study, results, variant))])
-            comparison.write(results, _rows(study, results))
+    _keep([start for start in study.begun if (run_dir / f"{start.name}.json").is_file()], run_dir, results)
+
+    def made(run: Run) -> None:
+        if run.variant == START:
+            _keep([run], run_dir, results)
+        elif (rows := _rows(study, results)).keys() - {START}:
+            comparison.write(results, rows)
+
+    _make_all(study, run_dir, results, command, made)
     comparison.write(results, _rows(study, results))
 
 
-def _starts(runs: Sequence[Run], study: Study) -> list[Run]:
-    """The runs that make what these start from, each once."""
-    return list(dict.fromkeys(run.begins_with(study) for run in runs))
+def _missing(study: Study, results: Path) -> list[Run]:
+    """The runs without a result, in the order in which they are to be made.
 
-
-def _left(study: Study, results: Path) -> list[Run]:
-    """The runs of all variants, seeds and starts that have no result yet, as far as rates have been chosen."""
+    First those that rates are chosen from. Then seed by seed and start by start, so that what is there is comparable at
+    any time; of a variant whose rate is not chosen yet with any rate. A start's own run comes where no other needs it.
+    """
+    runs = [run for variant in study.variants for run in _tried(study, variant)]
     rates = {variant: _chosen_rates(study, results, variant) for variant in study.variants}
-    runs = [run for variant in rates for seed in study.seeds for run in study.runs(variant, seed, rates[variant])]
-    done = set(_finished(results, runs))
-    return [run for run in runs if run not in done]
+    for seed in study.seeds:
+        by_start = zip(*(study.runs(variant, seed, rates[variant]) for variant in study.variants), strict=True)
+        runs += [run for row in by_start for run in row]
+    return [run for run in dict.fromkeys((*runs, *study.begun)) if not (results / f"{run.name}.json").is_file()]
+
+
+def _next(study: Study, run_dir: Path, results: Path, working: Collection[Run]) -> Run | None:
+    """What a process that is free is to make; None where all that is missing waits for runs that are being made.
+
+    No run begins before its start is made and its rate is chosen. A process that would wait for that makes what later
+    runs start from.
+    """
+    for run in _missing(study, results):
+        start = run.begins_with(study)
+        if run in working or start in working:
+            continue
+        if run == start or not (run_dir / f"{start.name}.json").is_file():
+            return start
+        if run in _tried(study, run.variant) or _chosen(study, results, run.variant):
+            return run
+    return None
 
 
 def _keep(starts: Sequence[Run], run_dir: Path, results: Path) -> None:
@@ -103,9 +110,11 @@ def _made(start: Run, results: Path) -> list[str]:
 
 
 def _rows(study: Study, results: Path) -> dict[str, list[str]]:
-    """By variant the names of its finished runs with the chosen rate."""
+    """By variant the names of its finished runs with the chosen rate, once it is chosen."""
     rows = {START: [name for start in study.begun for name in _made(start, results)]}
     for variant in study.variants:
+        if not _chosen(study, results, variant):
+            continue
         rates = _chosen_rates(study, results, variant)
         runs = [run for seed in study.seeds for run in study.runs(variant, seed, rates)]
         rows[variant] = [run.name for run in _finished(results, runs)]
@@ -133,25 +142,31 @@ def _chosen_rates(study: Study, results: Path, variant: str) -> dict[str | None,
     return {start: best.get(start if study.folds else study.choosing[0]) for start in names}
 
 
+def _chosen(study: Study, results: Path, variant: str) -> bool:
+    """Whether all runs that the variant's rate is chosen from are finished."""
+    tried = _tried(study, study.same_rate.get(variant, variant))
+    return len(_finished(results, tried)) == len(tried)
+
+
 def _finished(results: Path, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if (results / f"{run.name}.json").is_file()]
 
 
-def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> None:
-    """Several processes at a time, in this order but that no run begins before its start is made; the first that fails
-    ends the study once the others are through."""
-    waiting, failed = list(runs), None
+def _make_all(study: Study, run_dir: Path, results: Path, command: Sequence[str], made: Callable[[Run], None]) -> None:
+    """Makes what is missing, several processes at a time; the first that fails ends the study once the others are
+    through. `made` hears of every run that is finished."""
+    failed: _Work | None = None
     working: dict[subprocess.Popen[bytes], _Work] = {}
     try:
-        while waiting or working:
-            while failed is None and len(working) < study.processes:
-                unmade = {run for run in (*waiting, *(work.run for work in working.values())) if run.variant == START}
-                ready = (run for run in waiting if run.variant == START or run.begins_with(study) not in unmade)
-                if (run := next(ready, None)) is None:
+        begin_more = True
+        while begin_more or working:
+            while begin_more and len(working) < study.processes:
+                run = _next(study, run_dir, results, [work.run for work in working.values()])
+                if run is None:
                     break
-                waiting.remove(run)
                 work = _Work(run, run_dir, results)
                 working[work.begin(study, command)] = work
+            begin_more = False
             time.sleep(0.2)
             for process in [p for p in working if p.poll() is not None]:
                 work = working.pop(process)
@@ -159,11 +174,9 @@ def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, c
                 print(f"{work.run.name}: {_outcome(process, work)}", flush=True)
                 if process.returncode:
                     failed = work
-            if failed is not None and not working:
-                raise UserError(
-                    f"the run {failed.run.name!r} failed: {failed.last_words()} (all of it: {failed.log.name}); mend "
-                    "it and give the same command again: what is finished is kept."
-                )
+                else:
+                    made(work.run)
+                begin_more = failed is None
     except BaseException:
         # Runs that outlived the study would still have its run directories when it is given again.
         for process in working:
@@ -171,6 +184,11 @@ def _make_all(runs: Sequence[Run], study: Study, run_dir: Path, results: Path, c
         for process in working:
             process.wait()
         raise
+    if failed is not None:
+        raise UserError(
+            f"the run {failed.run.name!r} failed: {failed.last_words()} (all of it: {failed.log.name}); mend "
+            "it and give the same command again: what is finished is kept."
+        )
 
 
 class _Work:

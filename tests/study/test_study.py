@@ -292,7 +292,7 @@ def test_results_are_enough_to_go_on_from_elsewhere(tmp_path: Path, capfd: pytes
     assert (results / "stage_1-seed4.json").read_text() == kept
 
 
-@pytest.mark.parametrize(("processes", "place"), [(1, 3), (2, 1)])
+@pytest.mark.parametrize(("processes", "place"), [(1, 4), (2, 1)])
 def test_a_process_that_would_wait_makes_what_later_runs_start_from(tmp_path: Path, processes: int, place: int) -> None:
     """Of starts that have to be made again; the rates are tried from the first one alone, two of them."""
     study = dataclasses.replace(STUDY, starts={"a": (), "b": ()}, seeds=(3,), processes=processes)
@@ -307,6 +307,46 @@ def test_a_process_that_would_wait_makes_what_later_runs_start_from(tmp_path: Pa
     begun = [i for i, call in enumerate(calls) if call["experiment.method"] == "@Baseline()"]
     assert sorted(begun) == [0, place] and len(calls) == 2 + 2 + 1 + 2
     assert all("start_from" not in str(calls[i]) for i in begun)
+
+
+def test_a_free_process_goes_on_with_what_is_chosen_while_other_rates_are_tried(tmp_path: Path) -> None:
+    """By hand: every rate of X is tried, one of Y's is not, from the first of two starts."""
+    study = Study(
+        variants={"X": (), "Y": (), "Z": ()}, seeds=(0,), starts={"a": (), "b": ()},
+        learning_rates={"X": (0.1, 0.2), "Y": (0.1, 0.2)}, same_rate={"Z": "Y"}, processes=2,
+    )  # fmt: skip
+    runs, results = tmp_path / "runs", tmp_path / "results"
+    runs.mkdir()
+    results.mkdir()
+    first, second = study.begun
+    trials = [Run(variant, 0, rate, "a") for variant in "XY" for rate in (0.1, 0.2)]
+
+    def finish(run: Run, holdout: float = 0.5) -> None:
+        values = json.dumps(result(after=0.6, holdout=holdout))
+        (results / f"{run.name}.json").write_text(values)
+        if run.variant == START:
+            (runs / f"{run.name}.json").write_text(values)
+
+    def free(*working: Run) -> Run | None:
+        return study_command._next(study, runs, results, working)
+
+    assert free() == first and free(first) == second and free(first, second) is None
+    finish(first)
+    assert free() == trials[0] and free(*trials[:3]) == trials[3]
+    finish(trials[0])
+    finish(trials[1], holdout=0.6)
+    finish(trials[2], holdout=0.6)
+    assert free() == trials[3]
+    # Y's second rate is being tried: there is X's from the other start, once that is made, and then nothing.
+    assert free(trials[3]) == second and free(trials[3], second) is None
+    finish(second)
+    chosen = Run("X", 0, 0.2, "b")
+    assert free(trials[3]) == chosen and free(trials[3], chosen) is None
+    finish(trials[3])
+    assert free(chosen) == Run("Z", 0, 0.1, "a")  # start by start
+    finish(chosen)
+    finish(Run("Z", 0, 0.1, "a"))
+    assert free() == Run("Y", 0, 0.1, "b") and free(Run("Y", 0, 0.1, "b")) == Run("Z", 0, 0.1, "b")
 
 
 def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
