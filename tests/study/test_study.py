@@ -349,6 +349,17 @@ def test_a_free_process_goes_on_with_what_is_chosen_while_other_rates_are_tried(
     assert free() == Run("Y", 0, 0.1, "b") and free(Run("Y", 0, 0.1, "b")) == Run("Z", 0, 0.1, "b")
 
 
+def test_folds_are_made_one_after_another(tmp_path: Path) -> None:
+    """All methods of the first one, then all of the second: what is there can be compared."""
+    rates = {"LoAd": (0.2,), "descent": (0.1,)}
+    starts = {"fold 0": (), "fold 1": ()}
+    study = dataclasses.replace(STUDY, starts=starts, folds=True, seeds=(3,), same_rate={}, learning_rates=rates)
+    assert [run.name for run in study_command._missing(study, tmp_path)] == [
+        *("LoAd-rate0.2-from_fold_0-seed3", "descent-rate0.1-from_fold_0-seed3", "LoAd-rate0.2-from_fold_1-seed3"),
+        *("descent-rate0.1-from_fold_1-seed3", "stage_1-from_fold_0-seed3", "stage_1-from_fold_1-seed3"),
+    ]
+
+
 def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
     study = Study(
         variants={"LoAd": (), "Hung et al.": ("experiment.method = @HungEtAl()",)},
