@@ -51,8 +51,9 @@ def make(study: Study, run_dir: Path, results: Path, command: Sequence[str]) -> 
 def _missing(study: Study, results: Path) -> list[Run]:
     """The runs without a result, in the order in which they are to be made.
 
-    First those that rates are chosen from, fold by fold. Then seed by seed and start by start, so that what is there is comparable at
-    any time; of a variant whose rate is not chosen yet with any rate. A start's own run comes where no other needs it.
+    First those that rates are chosen from, fold by fold. Then seed by seed and start by start, so that what is there is
+    comparable at any time; of a variant whose rate is not chosen yet with any rate. A start's own run comes where no
+    other needs it.
     """
     tried = [run for variant in study.variants for run in _tried(study, variant)]
     runs = [run for start in study.choosing for run in tried if run.start == start]
