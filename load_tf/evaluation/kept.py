@@ -54,7 +54,7 @@ class KeptLogits:
         held = bias.numpy()
         bias.assign(np.zeros_like(held))
         try:
-            evaluator.make_logits(self._keep, "logits")
+            evaluator.make_logits(self._keep, "class proportions")
         except _FullError:
             pass
         finally:

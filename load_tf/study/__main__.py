@@ -76,7 +76,7 @@ def _next(study: Study, run_dir: Path, results: Path, working: Collection[Run]) 
             continue
         if run == start or not (run_dir / f"{start.name}.json").is_file():
             return start
-        if run in _tried(study, run.variant) or _chosen(study, results, run.variant):
+        if run in _tried(study, run.variant) or _chosen(study, results, run):
             return run
     return None
 
@@ -115,11 +115,9 @@ def _rows(study: Study, results: Path) -> dict[str, list[str]]:
     """By variant the names of its finished runs with the chosen rate, once it is chosen."""
     rows = {START: [name for start in study.begun for name in _made(start, results)]}
     for variant in study.variants:
-        if not _chosen(study, results, variant):
-            continue
         rates = _chosen_rates(study, results, variant)
         runs = [run for seed in study.seeds for run in study.runs(variant, seed, rates)]
-        rows[variant] = [run.name for run in _finished(results, runs)]
+        rows[variant] = [run.name for run in _finished(results, runs) if _chosen(study, results, run)]
     return {variant: names for variant, names in rows.items() if names}
 
 
@@ -144,10 +142,11 @@ def _chosen_rates(study: Study, results: Path, variant: str) -> dict[str | None,
     return {start: best.get(start if study.folds else study.choosing[0]) for start in names}
 
 
-def _chosen(study: Study, results: Path, variant: str) -> bool:
-    """Whether all runs that the variant's rate is chosen from are finished."""
-    tried = _tried(study, study.same_rate.get(variant, variant))
-    return len(_finished(results, tried)) == len(tried)
+def _chosen(study: Study, results: Path, run: Run) -> bool:
+    """Whether all runs that its rate is chosen from are finished."""
+    tried = _tried(study, study.same_rate.get(run.variant, run.variant))
+    deciding = [other for other in tried if not study.folds or other.start == run.start]
+    return len(_finished(results, deciding)) == len(deciding)
 
 
 def _finished(results: Path, runs: Sequence[Run]) -> list[Run]:

@@ -358,6 +358,13 @@ def test_folds_are_made_one_after_another(tmp_path: Path) -> None:
         *("LoAd-rate0.2-from_fold_0-seed3", "descent-rate0.1-from_fold_0-seed3"),
         *("LoAd-rate0.2-from_fold_1-seed3", "descent-rate0.1-from_fold_1-seed3"),
     ]
+    # The table knows the first fold before anything of the second is made, and a rate only when all have been tried.
+    study = dataclasses.replace(study, learning_rates={"LoAd": (0.2, 0.1), "descent": (0.1,)})
+    for name in ("LoAd-rate0.1-from_fold_0-seed3", "descent-rate0.1-from_fold_0-seed3"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(result()))
+    assert list(study_command._rows(study, tmp_path)) == ["descent"]
+    (tmp_path / "LoAd-rate0.2-from_fold_0-seed3.json").write_text(json.dumps(result(holdout=0.7)))
+    assert study_command._rows(study, tmp_path)["LoAd"] == ["LoAd-rate0.2-from_fold_0-seed3"]
 
 
 def test_a_methods_own_rate_is_searched_by_its_own_name() -> None:
